@@ -1,0 +1,106 @@
+package fault
+
+import "net/http"
+
+// Kind groups codes by what the caller should do.
+type Kind int
+
+// The kinds.
+const (
+	KindInternal    Kind = iota // our fault; try again with the same key
+	KindInput                   // mend the request
+	KindAuth                    // mend the credentials
+	KindNotFound                // there is no such thing, or it is not yours
+	KindConflict                // the state forbids it, now or for good
+	KindUnavailable             // a dependency is away; try again
+)
+
+// Code is a stable, public name for one fault.
+type Code string
+
+// Every code is one line of the table below; functions/openapi.yaml lists the
+// same ones, and a test holds the two together.
+const (
+	Internal              Code = "internal_error"
+	InvalidRequest        Code = "invalid_request"
+	InvalidJSON           Code = "invalid_json"
+	BodyTooLarge          Code = "body_too_large"
+	UnsupportedMedia      Code = "unsupported_media_type"
+	CardNumber            Code = "card_number_refused"
+	AmountNotSupported    Code = "amount_not_supported"
+	CurrencyNotSupported  Code = "currency_not_supported"
+	IdempotencyKeyMissing Code = "idempotency_key_missing"
+	IdempotencyKeyInvalid Code = "idempotency_key_invalid"
+	IdempotencyKeyReused  Code = "idempotency_key_reused"
+	Unauthenticated       Code = "unauthenticated"
+	SignatureInvalid      Code = "signature_invalid"
+	MerchantSuspended     Code = "merchant_suspended"
+	NotFound              Code = "not_found"
+	MethodNotAllowed      Code = "method_not_allowed"
+	InvalidState          Code = "invalid_state"
+	OperationInProgress   Code = "operation_in_progress"
+	OutcomeUnknown        Code = "outcome_unknown"
+	AmountExceeds         Code = "amount_exceeds_available"
+	ReferenceTaken        Code = "merchant_reference_taken"
+	CaptureDeclined       Code = "capture_declined"
+	CancelDeclined        Code = "cancel_declined"
+	RefundDeclined        Code = "refund_declined"
+	StripeUnavailable     Code = "STRIPE_UNAVAILABLE"
+	Unavailable           Code = "temporarily_unavailable"
+)
+
+// Entry is what the table says of a code.
+type Entry struct {
+	Code   Code
+	Kind   Kind
+	Status int    // HTTP status
+	Title  string // the problem document's title: one per code, never changing
+}
+
+var table = []Entry{
+	{Internal, KindInternal, http.StatusInternalServerError, "Something failed on our side"},
+	{InvalidRequest, KindInput, http.StatusBadRequest, "The request is not valid"},
+	{InvalidJSON, KindInput, http.StatusBadRequest, "The body is not one JSON object"},
+	{BodyTooLarge, KindInput, http.StatusRequestEntityTooLarge, "The body is too large"},
+	{UnsupportedMedia, KindInput, http.StatusUnsupportedMediaType, "The body is not application/json"},
+	{CardNumber, KindInput, http.StatusBadRequest, "Card numbers are refused"},
+	{AmountNotSupported, KindInput, http.StatusBadRequest, "The provider can't represent the amount"},
+	{CurrencyNotSupported, KindInput, http.StatusBadRequest, "The provider does not take the currency"},
+	{IdempotencyKeyMissing, KindInput, http.StatusBadRequest, "The Idempotency-Key header is missing"},
+	{IdempotencyKeyInvalid, KindInput, http.StatusBadRequest, "The Idempotency-Key header is malformed"},
+	{IdempotencyKeyReused, KindInput, http.StatusUnprocessableEntity, "The Idempotency-Key belongs to another request"},
+	{Unauthenticated, KindAuth, http.StatusUnauthorized, "The API key is missing or wrong"},
+	{SignatureInvalid, KindAuth, http.StatusBadRequest, "The webhook's signature is missing or wrong"},
+	{MerchantSuspended, KindAuth, http.StatusForbidden, "The merchant is suspended"},
+	{NotFound, KindNotFound, http.StatusNotFound, "There is no such resource"},
+	{MethodNotAllowed, KindInput, http.StatusMethodNotAllowed, "The method is not allowed here"},
+	{InvalidState, KindConflict, http.StatusConflict, "The payment's status forbids the operation"},
+	{OperationInProgress, KindConflict, http.StatusConflict, "Another operation is running on the payment"},
+	{OutcomeUnknown, KindConflict, http.StatusConflict, "An earlier operation's outcome is not known yet"},
+	{AmountExceeds, KindConflict, http.StatusUnprocessableEntity, "The amount is more than is available"},
+	{ReferenceTaken, KindConflict, http.StatusConflict, "The merchant_reference belongs to another payment"},
+	{CaptureDeclined, KindConflict, http.StatusUnprocessableEntity, "The provider refused the capture"},
+	{CancelDeclined, KindConflict, http.StatusUnprocessableEntity, "The provider refused the cancellation"},
+	{RefundDeclined, KindConflict, http.StatusUnprocessableEntity, "The provider refused the refund"},
+	{StripeUnavailable, KindUnavailable, http.StatusServiceUnavailable, "Stripe can't be reached"},
+	{Unavailable, KindUnavailable, http.StatusServiceUnavailable, "The gateway can't serve this now"},
+}
+
+var byCode = func() map[Code]Entry {
+	m := make(map[Code]Entry, len(table))
+	for _, e := range table {
+		m[e.Code] = e
+	}
+	return m
+}()
+
+// Lookup finds a code's entry; a code outside the table is internal.
+func Lookup(code Code) Entry {
+	if e, ok := byCode[code]; ok {
+		return e
+	}
+	return byCode[Internal]
+}
+
+// Codes lists the table.
+func Codes() []Entry { return append([]Entry(nil), table...) }
