@@ -44,7 +44,6 @@ const (
 	ReferenceTaken        Code = "merchant_reference_taken"
 	CaptureDeclined       Code = "capture_declined"
 	CancelDeclined        Code = "cancel_declined"
-	RefundDeclined        Code = "refund_declined"
 	StripeUnavailable     Code = "STRIPE_UNAVAILABLE"
 	Unavailable           Code = "temporarily_unavailable"
 )
@@ -81,7 +80,6 @@ var table = []Entry{
 	{ReferenceTaken, KindConflict, http.StatusConflict, "The merchant_reference belongs to another payment"},
 	{CaptureDeclined, KindConflict, http.StatusUnprocessableEntity, "The provider refused the capture"},
 	{CancelDeclined, KindConflict, http.StatusUnprocessableEntity, "The provider refused the cancellation"},
-	{RefundDeclined, KindConflict, http.StatusUnprocessableEntity, "The provider refused the refund"},
 	{StripeUnavailable, KindUnavailable, http.StatusServiceUnavailable, "Stripe can't be reached"},
 	{Unavailable, KindUnavailable, http.StatusServiceUnavailable, "The gateway can't serve this now"},
 }
