@@ -1,0 +1,72 @@
+package provider
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/tollgate/tollgate/shared/id"
+)
+
+// Attempt is a request with its key, as committed before its first byte leaves.
+type Attempt struct {
+	OwnerID   id.ID // the saga, or the obligation
+	Number    int
+	Key       string
+	Request   Request
+	Unsent    bool // proven that no byte of it left
+	CreatedAt time.Time
+}
+
+// NewAttempt derives the provider's idempotency key from owner, step and number,
+// so that the same attempt always carries the same key.
+func NewAttempt(owner id.ID, number int, req Request, now time.Time) Attempt {
+	return Attempt{
+		OwnerID: owner, Number: number, Request: req, Unsent: true, CreatedAt: now,
+		Key: fmt.Sprintf("tollgate-%s-%s-%d", owner, req.Step, number),
+	}
+}
+
+// MarshalRequest is the form in which the request is stored.
+func (a Attempt) MarshalRequest() ([]byte, error) { return json.Marshal(a.Request) }
+
+// Call is a permission to send an attempt now. There are two ways to get one, so
+// that a replay after the key window is impossible by construction.
+type Call struct {
+	attempt Attempt
+	first   bool
+}
+
+// Attempt is what the call sends.
+func (c Call) Attempt() Attempt { return c.attempt }
+
+// First says that nothing of this attempt, nor of any before it that might still
+// take effect, was sent before.
+func (c Call) First() bool { return c.first }
+
+// FirstCall permits an attempt that was never sent: one just committed, or one
+// that is proven unsent.
+func FirstCall(a Attempt) (Call, error) {
+	if !a.Unsent {
+		return Call{}, fmt.Errorf("provider: attempt %s may have been sent; replay it", a.Key)
+	}
+	return Call{attempt: a, first: true}, nil
+}
+
+// windowMargin keeps replays clear of the window's end: clocks differ, and the
+// request takes time to arrive.
+const windowMargin = 10 * time.Minute
+
+// Replay permits an attempt that may have been sent, while the provider is sure to
+// recognize its key.
+func Replay(a Attempt, caps Capabilities, now time.Time) (Call, bool) {
+	if now.After(WindowEnd(a, caps).Add(-windowMargin)) {
+		return Call{}, false
+	}
+	return Call{attempt: a}, true
+}
+
+// WindowEnd is when the provider may forget the attempt's key.
+func WindowEnd(a Attempt, caps Capabilities) time.Time {
+	return a.CreatedAt.Add(caps.KeyWindow[a.Request.Step])
+}

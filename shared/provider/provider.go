@@ -1,0 +1,215 @@
+// Package provider is the port to payment providers: what Tollgate asks of one,
+// what one can answer, and what a provider can do.
+//
+// Adapters (provider/stripe, …) translate. They decide nothing about money: they
+// classify an outcome by what is proven, never by what is likely, and hand over
+// facts, which shared/payment applies. A timeout is not a decline, and a reply
+// that can't be read proves nothing.
+package provider
+
+import (
+	"context"
+	"time"
+
+	"github.com/tollgate/tollgate/shared/id"
+	"github.com/tollgate/tollgate/shared/money"
+)
+
+// Step is one thing asked of a provider that may move money.
+type Step string
+
+// The steps.
+const (
+	Authorize Step = "authorize"
+	Capture   Step = "capture"
+	Void      Step = "void"
+	Refund    Step = "refund"
+)
+
+// Request is the exact content of one step. It is stored with the attempt before
+// the first byte leaves, so a replay sends the same.
+type Request struct {
+	Step          Step        `json:"step"`
+	Account       string      `json:"account"`
+	MerchantID    id.ID       `json:"merchant_id"`
+	PaymentID     id.ID       `json:"payment_id"`
+	RefundID      id.ID       `json:"refund_id"`                // refunds a merchant asked for
+	ObligationID  id.ID       `json:"obligation_id"`            // voids and refunds that release what lost its purpose
+	Reference     string      `json:"reference,omitempty"`      // the provider's payment object; empty for authorize
+	Amount        money.Money `json:"amount"`                   // what the step moves; the authorized amount for a void
+	AutoCapture   bool        `json:"auto_capture,omitempty"`   // authorize and capture in one
+	PaymentMethod string      `json:"payment_method,omitempty"` // the provider's token
+	ReturnURL     string      `json:"return_url,omitempty"`     // where the payer comes back after authenticating
+	Description   string      `json:"description,omitempty"`
+	Reason        string      `json:"reason,omitempty"`
+}
+
+// Outcome classes what a call yielded.
+type Outcome string
+
+// The outcomes. All but NotSent and Unknown are the provider's decision.
+const (
+	Approved       Outcome = "approved"
+	Declined       Outcome = "declined"        // refused on the merits: the payer's bank, a rule, the object's state
+	RequiresAction Outcome = "requires_action" // the payer must authenticate
+	Pending        Outcome = "pending"         // the provider will say later
+	NotSent        Outcome = "not_sent"        // provably not executed: no byte left, or refused before execution
+	Unknown        Outcome = "unknown"         // it may have been executed
+	Rejected       Outcome = "rejected"        // refused as malformed or unauthorized: our mistake
+)
+
+// Decided reports whether the provider settled the matter.
+func (o Outcome) Decided() bool {
+	return o == Approved || o == Declined || o == Rejected
+}
+
+// Kind is the kind of provider object that a fact is about.
+type Kind string
+
+// The kinds.
+const (
+	KindAuthorization Kind = "authorization"
+	KindCapture       Kind = "capture"
+	KindRefund        Kind = "refund"
+)
+
+// State is an object's state, in Tollgate's words.
+type State string
+
+// The states. Not every kind has every state.
+const (
+	StateRequiresAction State = "requires_action"
+	StatePending        State = "pending"
+	StateFailed         State = "failed"
+	StateAuthorized     State = "authorized"
+	StateSucceeded      State = "succeeded"
+	StateCanceled       State = "canceled"
+)
+
+var ranks = map[Kind]map[State]int{
+	KindAuthorization: {StateRequiresAction: 1, StatePending: 2, StateFailed: 3, StateAuthorized: 4, StateCanceled: 5},
+	KindCapture:       {StatePending: 1, StateSucceeded: 2, StateFailed: 3},
+	KindRefund:        {StateRequiresAction: 1, StatePending: 2, StateSucceeded: 3, StateFailed: 4, StateCanceled: 4},
+}
+
+// Fact is what a provider proves about one of its objects at one time.
+type Fact struct {
+	Kind         Kind
+	State        State
+	ObjectID     string // the provider's id of the object; unique with State
+	Reference    string // the provider's payment object that it belongs to
+	PaymentID    id.ID  // our ids as the provider echoes them; zero if it does not
+	RefundID     id.ID
+	ObligationID id.ID
+
+	// Amount is what the object moved or holds, converted from the provider's
+	// units. Units and UnitCurrency are as echoed: the comparison with what was
+	// sent is made on them, so that two wrong conversions can't cancel out.
+	Amount       money.Money
+	Units        int64
+	UnitCurrency string
+
+	Refusal       *Refusal
+	NextAction    *NextAction
+	CaptureBefore time.Time // as the provider states it; zero if it does not
+	OccurredAt    time.Time // the provider's time
+}
+
+// Rank orders the states of one kind of object: a fact of a lower rank than one
+// that is known of the same object is old news.
+func (f Fact) Rank() int { return ranks[f.Kind][f.State] }
+
+// Refusal says why a provider refused.
+type Refusal struct {
+	Code         string `json:"code"` // Tollgate's: card_declined, insufficient_funds, authentication_failed, …
+	Message      string `json:"message"`
+	ProviderCode string `json:"provider_code"`
+}
+
+// NextAction is what the payer must do.
+type NextAction struct {
+	Type        string `json:"type"` // redirect_to_url
+	RedirectURL string `json:"redirect_url"`
+}
+
+// Result is what one call yielded.
+type Result struct {
+	Outcome   Outcome
+	Facts     []Fact
+	Refusal   *Refusal // why, when declined or rejected
+	Reference string   // the provider's payment object, if it is known now
+	TimedOut  bool
+	Evidence  Evidence
+}
+
+// Evidence is the raw reply, masked, as kept in provider_responses.
+type Evidence struct {
+	Status    int    // HTTP status; 0 if none came
+	RequestID string // the provider's
+	Body      string
+	Error     string // of the transport, if there was one
+	Replayed  bool   // the provider says that it repeated a stored answer
+	Duration  time.Duration
+}
+
+// Query asks for the present state of a payment's objects.
+type Query struct {
+	Account   string
+	PaymentID id.ID
+	Reference string    // the provider's payment object, if it is known
+	Since     time.Time // when the first attempt was made: bounds a listing
+}
+
+// Finding is the answer to a Query.
+type Finding struct {
+	// Complete says that the answer came from a strongly consistent source and
+	// shows every object of the payment; only then does absence mean anything.
+	Complete bool
+	Facts    []Fact // of every object found; none when Complete: there is none
+	Evidence Evidence
+}
+
+// Event is one webhook event of a provider, verified and parsed.
+type Event struct {
+	ID         string
+	Account    string
+	Type       string
+	ObjectID   string
+	PaymentID  id.ID // zero if the event does not name a payment of ours
+	Reference  string
+	Facts      []Fact // none: nothing in it for us
+	OccurredAt time.Time
+}
+
+// Capabilities are what a provider can do, as data.
+type Capabilities struct {
+	// KeyWindow is how long a repeated idempotency key is sure to be recognized,
+	// per step. After it a replay is forbidden: it could charge again.
+	KeyWindow map[Step]time.Duration
+
+	// Guarded names the steps that the provider's own object state makes safe to
+	// try under a new key: a payment object can be captured or voided only once.
+	Guarded map[Step]bool
+
+	PartialCapture   bool
+	MultipleCaptures bool
+	MaxAmount        int64 // minor units
+
+	// Units converts an amount to the provider's units, or says why it can't be
+	// represented there. It never rounds.
+	Units func(money.Money) (int64, error)
+}
+
+// Adapter is one provider. Execute and Find never return Go errors: whatever
+// happens is classified in the result, with its evidence.
+type Adapter interface {
+	Name() string
+	Capabilities() Capabilities
+	// Execute performs one attempt. first says that no attempt of this step may
+	// have been sent before: only then can a refusal of the request prove that
+	// nothing happened.
+	Execute(ctx context.Context, call Call) Result
+	Find(ctx context.Context, q Query) Finding
+	// ParseEvent reads a webhook event whose signature was verified.
+	ParseEvent(body []byte) (Event, error)
+}
