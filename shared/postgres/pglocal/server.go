@@ -83,6 +83,7 @@ func (s *Server) URL(database string) string {
 // Stopping twice is harmless.
 func (s *Server) Stop() {
 	s.stop.Do(func() {
+		running.Delete(s)
 		_ = s.leash.Close()
 		hung := time.AfterFunc(20*time.Second, func() {
 			// The supervisor leads a process group that the server is in.
@@ -119,8 +120,13 @@ func start(ctx context.Context, o Options, found Binaries) (*Server, error) {
 	if err := s.start(ctx, o, found, account, work); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(work.dir))
 	}
+	running.Store(s, nil)
 	return s, nil
 }
+
+// running keeps servers that nobody refers to any more from being collected,
+// which would close their leash.
+var running sync.Map
 
 func (s *Server) start(ctx context.Context, o Options, found Binaries, account *syscall.Credential, work *workspace) error {
 	found, err := found.reachableBy(account, s.dir)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -152,6 +153,29 @@ func TestTheNextStartRemovesWhatNobodyOwns(t *testing.T) {
 		_, err = os.Stat(dir)
 		return errors.Is(err, fs.ErrNotExist)
 	})
+}
+
+func TestAServerThatNobodyRefersToGoesOn(t *testing.T) {
+	t.Parallel()
+	address, stop := func() (string, func()) {
+		s, err := Start(t.Context(), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pid := s.supervisor.Process.Pid
+		return s.URL("postgres"), func() { _ = syscall.Kill(-pid, syscall.SIGTERM) }
+	}()
+	t.Cleanup(stop)
+	for range 3 {
+		runtime.GC()
+	}
+	conn, err := pgx.Connect(t.Context(), address)
+	if err != nil {
+		t.Fatalf("it ended: %v", err)
+	}
+	if err := conn.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestStartLeavesAloneWhatIsAlive(t *testing.T) {
