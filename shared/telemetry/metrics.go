@@ -1,0 +1,230 @@
+package telemetry
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/noop"
+)
+
+// Metrics are the instruments of the system. Its methods take plain values, and
+// do nothing on a nil *Metrics, so code and tests without metrics need no stand-in.
+//
+// The names are a contract with alerts and dashboards, and are exported exactly
+// as they stand here.
+type Metrics struct {
+	paymentOperations counter
+	paymentDuration   histogram
+
+	providerCallDuration histogram
+	providerTimeouts     counter
+	unknownResolved      counter
+
+	webhookSuccess counter
+	webhookFailure counter
+	webhookLatency histogram
+
+	httpRequests counter
+	httpDuration histogram
+
+	connectionPoolUsage gauge
+
+	outboxUnpublished       gauge
+	outboxOldest            gauge
+	sagasOpen               gauge
+	obligationsOpen         gauge
+	obligationOldest        gauge
+	providerEventsUnapplied gauge
+	deliveriesWaiting       gauge
+}
+
+// Upper bounds of histogram buckets, in seconds. Those of calls resolve the
+// 500 ms objective and reach past the longest provider timeout (15 s); those of
+// deliveries follow the retry schedule to its end at 31 h.
+var (
+	callSeconds     = []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 3, 5, 8, 10, 15, 20, 30}
+	deliverySeconds = []float64{0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180, 360, 900, 1800, 3600, 10800, 28800, 115200}
+)
+
+// NewMetrics makes the instruments. Two calls with the same provider share them.
+func NewMetrics(provider metric.MeterProvider) (*Metrics, error) {
+	b := builder{meter: provider.Meter("github.com/tollgate/tollgate")}
+	m := b.metrics()
+	if b.err != nil {
+		return nil, b.err
+	}
+	return m, nil
+}
+
+// Descriptions lists every metric, in the order of declaration.
+func Descriptions() []Description {
+	b := builder{meter: noop.NewMeterProvider().Meter("")}
+	b.metrics()
+	return b.declared
+}
+
+// metrics is the one place where metrics are declared.
+func (b *builder) metrics() *Metrics {
+	return &Metrics{
+		paymentOperations: b.counter("payment_operations_total",
+			"Finished operations on payments.", "operation", "provider", "outcome"),
+		paymentDuration: b.histogram("payment_operation_duration_seconds", callSeconds,
+			"Time from accepting an operation to its answer.", "operation", "provider"),
+
+		providerCallDuration: b.histogram("provider_call_duration_seconds", callSeconds,
+			"Time of one call to a provider.", "provider", "operation", "outcome"),
+		providerTimeouts: b.counter("provider_api_timeout_total",
+			"Calls to a provider that timed out.", "provider", "operation"),
+		unknownResolved: b.counter("unknown_outcomes_resolved_total",
+			"Unknown outcomes that were proven, by the rule that proved them.", "provider", "rule"),
+
+		webhookSuccess: b.counter("webhook_delivery_success_total",
+			"Delivery attempts that the merchant answered with 2xx.", "merchant_id", "event_type"),
+		webhookFailure: b.counter("webhook_delivery_failure_total",
+			"Delivery attempts that failed.", "merchant_id", "event_type", "error_type"),
+		webhookLatency: b.histogram("webhook_delivery_latency_seconds", deliverySeconds,
+			"Time from an event to its successful delivery.", "merchant_id"),
+
+		httpRequests: b.counter("http_requests_total",
+			"Answered HTTP requests.", "function", "code"),
+		httpDuration: b.histogram("http_request_duration_seconds", callSeconds,
+			"Time to answer an HTTP request.", "function"),
+
+		connectionPoolUsage: b.gauge("connection_pool_usage_percent",
+			"Database connections in use, of the most this instance may open.", "%"),
+
+		outboxUnpublished: b.gauge("outbox_unpublished",
+			"Events written but not yet published.", ""),
+		outboxOldest: b.gauge("outbox_oldest_unpublished_seconds",
+			"Age of the oldest event not yet published.", "s"),
+		sagasOpen: b.gauge("sagas_open",
+			"Operations not yet done.", "", "state"),
+		obligationsOpen: b.gauge("obligations_open",
+			"Voids and refunds owed to a payer after a late success.", ""),
+		obligationOldest: b.gauge("obligation_oldest_seconds",
+			"Age of the oldest open obligation.", "s"),
+		providerEventsUnapplied: b.gauge("provider_events_unapplied",
+			"Provider events stored but neither applied nor ignored.", ""),
+		deliveriesWaiting: b.gauge("webhook_deliveries_waiting",
+			"Deliveries with an attempt to come.", ""),
+	}
+}
+
+// PaymentOperation records the end of an operation (authorize, capture, void,
+// refund) and the time it took.
+func (m *Metrics) PaymentOperation(ctx context.Context, operation, provider, outcome string, took time.Duration) {
+	if m == nil {
+		return
+	}
+	m.paymentOperations.add(ctx, operation, provider, outcome)
+	m.paymentDuration.record(ctx, took, operation, provider)
+}
+
+// ProviderCall records one call to a provider.
+func (m *Metrics) ProviderCall(ctx context.Context, provider, operation, outcome string, took time.Duration) {
+	if m == nil {
+		return
+	}
+	m.providerCallDuration.record(ctx, took, provider, operation, outcome)
+}
+
+// ProviderTimeout counts a call that timed out; ProviderCall records it as well.
+func (m *Metrics) ProviderTimeout(ctx context.Context, provider, operation string) {
+	if m == nil {
+		return
+	}
+	m.providerTimeouts.add(ctx, provider, operation)
+}
+
+// UnknownResolved counts an unknown outcome that the rule proved.
+func (m *Metrics) UnknownResolved(ctx context.Context, provider, rule string) {
+	if m == nil {
+		return
+	}
+	m.unknownResolved.add(ctx, provider, rule)
+}
+
+// WebhookDelivered records a successful attempt; sinceEvent is the time since the
+// event happened, waiting and failed attempts included.
+func (m *Metrics) WebhookDelivered(ctx context.Context, merchantID, eventType string, sinceEvent time.Duration) {
+	if m == nil {
+		return
+	}
+	m.webhookSuccess.add(ctx, merchantID, eventType)
+	m.webhookLatency.record(ctx, sinceEvent, merchantID)
+}
+
+// WebhookFailed counts a failed attempt. errorType is one of a small set, such as
+// timeout, connection or http_5xx, never a message.
+func (m *Metrics) WebhookFailed(ctx context.Context, merchantID, eventType, errorType string) {
+	if m == nil {
+		return
+	}
+	m.webhookFailure.add(ctx, merchantID, eventType, errorType)
+}
+
+// HTTPRequest records an answered request by the function's name and the status
+// code.
+func (m *Metrics) HTTPRequest(ctx context.Context, function string, code int, took time.Duration) {
+	if m == nil {
+		return
+	}
+	m.httpRequests.add(ctx, function, strconv.Itoa(code))
+	m.httpDuration.record(ctx, took, function)
+}
+
+// ConnectionPoolUsage sets the share of database connections in use, 0 to 100.
+func (m *Metrics) ConnectionPoolUsage(ctx context.Context, percent float64) {
+	if m == nil {
+		return
+	}
+	m.connectionPoolUsage.set(ctx, percent)
+}
+
+// OutboxBacklog sets how many events wait to be published and how old the oldest
+// is; 0 when there is none.
+func (m *Metrics) OutboxBacklog(ctx context.Context, unpublished int64, oldest time.Duration) {
+	if m == nil {
+		return
+	}
+	m.outboxUnpublished.set(ctx, float64(unpublished))
+	m.outboxOldest.set(ctx, oldest.Seconds())
+}
+
+// SagasOpen sets how many sagas are in a state. A state without any must be set
+// to 0, or its last value stays.
+func (m *Metrics) SagasOpen(ctx context.Context, state string, open int64) {
+	if m == nil {
+		return
+	}
+	m.sagasOpen.set(ctx, float64(open), state)
+}
+
+// Obligations sets how many obligations are open and how old the oldest is; 0
+// when there is none.
+func (m *Metrics) Obligations(ctx context.Context, open int64, oldest time.Duration) {
+	if m == nil {
+		return
+	}
+	m.obligationsOpen.set(ctx, float64(open))
+	m.obligationOldest.set(ctx, oldest.Seconds())
+}
+
+// ProviderEventsUnapplied sets how many provider events are neither applied nor
+// ignored.
+func (m *Metrics) ProviderEventsUnapplied(ctx context.Context, n int64) {
+	if m == nil {
+		return
+	}
+	m.providerEventsUnapplied.set(ctx, float64(n))
+}
+
+// DeliveriesWaiting sets how many webhook deliveries have an attempt to come.
+func (m *Metrics) DeliveriesWaiting(ctx context.Context, n int64) {
+	if m == nil {
+		return
+	}
+	m.deliveriesWaiting.set(ctx, float64(n))
+}

@@ -1,0 +1,45 @@
+package telemetry
+
+import (
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+)
+
+const masked = "[masked]"
+
+// Secret is a string that must not be shown: an API key, a signing secret, a
+// password. It prints, logs and encodes as "[masked]"; Reveal gives the value to
+// the code that must send or compare it.
+//
+// Printing a struct shows its unexported fields without asking their types, so
+// keep a Secret in an exported field or don't print the struct.
+type Secret string
+
+// Reveal returns the value itself.
+func (s Secret) Reveal() string { return string(s) }
+
+// String returns "[masked]".
+func (Secret) String() string { return masked }
+
+// GoString returns "[masked]".
+func (Secret) GoString() string { return masked }
+
+// Format writes "[masked]" for every verb, %x and %d included.
+func (Secret) Format(f fmt.State, _ rune) { io.WriteString(f, masked) }
+
+// LogValue is "[masked]".
+func (Secret) LogValue() slog.Value { return slog.StringValue(masked) }
+
+// MarshalText returns "[masked]"; it serves JSON, XML and map keys.
+func (Secret) MarshalText() ([]byte, error) { return []byte(masked), nil }
+
+// MarshalJSON returns "[masked]" as a JSON string.
+func (Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + masked + `"`), nil }
+
+// Value refuses to store a secret by accident.
+func (Secret) Value() (driver.Value, error) {
+	return nil, errors.New("a secret does not go into the database as it is: hash, encrypt or reveal it")
+}
