@@ -1,0 +1,86 @@
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/GoogleCloudPlatform/functions-framework-go/functions"
+	"go.opentelemetry.io/otel"
+
+	"github.com/tollgate/tollgate/shared/id"
+	"github.com/tollgate/tollgate/shared/telemetry"
+)
+
+// Function registers a function with the Functions Framework if FUNCTION_TARGET names
+// it, and does nothing otherwise, so that packages of several functions can live in
+// one program. Call it from init. A function that can't be built ends the process:
+// a revision with a wrong configuration must not get any requests.
+//
+// It registers plain HTTP functions only. The framework's Typed functions decode
+// every request into one shared value, so that one merchant's members show up in
+// another's request; its CloudEvent functions have no deadline and answer no probes.
+func Function(name string, build Build) {
+	if os.Getenv("FUNCTION_TARGET") != name {
+		return
+	}
+	env, err := production(name)
+	if err == nil {
+		var handler http.Handler
+		if handler, err = build(context.Background(), env); err == nil {
+			functions.HTTP(name, drainOnTerm(handler, os.Exit).ServeHTTP)
+			return
+		}
+	}
+	env.Log.Error("the function can't start", "error", err.Error())
+	os.Exit(1)
+}
+
+// production is the world as it is.
+func production(name string) (Env, error) {
+	project, _ := os.LookupEnv("GOOGLE_CLOUD_PROJECT")
+	env := Env{
+		Lookup: os.LookupEnv,
+		Now:    time.Now,
+		NewID:  id.Source{Now: time.Now}.New,
+		Log:    telemetry.NewLogger(os.Stderr, slog.LevelInfo, name, telemetry.WithProject(project)),
+	}
+	var err error
+	// The provider does nothing until the process has an exporter.
+	env.Metrics, err = telemetry.NewMetrics(otel.GetMeterProvider())
+	return env, err
+}
+
+const (
+	// drainTimeout keeps within the 10 s that Cloud Run gives between SIGTERM and SIGKILL.
+	drainTimeout = 9 * time.Second
+	// flushPause lets net/http write the answers of handlers that have just returned;
+	// without it the last ones are lost.
+	flushPause = 100 * time.Millisecond
+)
+
+// drainOnTerm ends the process at SIGTERM, once no request is in flight. The
+// framework has no such thing: its process dies at the signal, with the requests.
+// Requests that arrive while it drains are still served.
+func drainOnTerm(h http.Handler, exit func(int)) http.Handler {
+	term := make(chan os.Signal, 1)
+	signal.Notify(term, syscall.SIGTERM)
+	var d inFlight
+	go func() {
+		<-term
+		ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+		defer cancel()
+		d.wait(ctx)
+		time.Sleep(flushPause)
+		exit(0)
+	}()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		d.begin()
+		defer d.end()
+		h.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,202 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/GoogleCloudPlatform/functions-framework-go/funcframework"
+
+	"github.com/tollgate/tollgate/shared/fault"
+	"github.com/tollgate/tollgate/shared/id"
+	"github.com/tollgate/tollgate/shared/pan"
+	"github.com/tollgate/tollgate/shared/telemetry"
+)
+
+// HandlerFunc does one request: decode, call one domain operation, encode.
+type HandlerFunc func(*http.Request) (Response, error)
+
+// requestTimeout bounds a request where the platform sets no deadline of its own.
+const requestTimeout = 60 * time.Second
+
+// Handle serves the one operation of a function. The pattern is a method and a path,
+// such as "POST /v1/payments/{id}/capture", or a method alone for any path; whatever
+// else reaches the function is refused with not_found or method_not_allowed. Every
+// answer carries Request-Id, every request is one line of the log.
+func Handle(env Env, function, pattern string, h HandlerFunc) http.Handler {
+	e := &endpoint{env: env, function: function, do: h}
+	e.method, e.route, _ = strings.Cut(pattern, " ")
+	e.segments = strings.Split(e.route, "/")
+	return http.HandlerFunc(e.serve)
+}
+
+type endpoint struct {
+	env      Env
+	function string // what logs and metrics call it: the path itself may hold anything
+	method   string
+	route    string
+	segments []string
+	do       HandlerFunc
+}
+
+func (e *endpoint) serve(w http.ResponseWriter, r *http.Request) {
+	start := e.env.Now()
+	note := new(note)
+	ctx, cancel := detach(r.Context())
+	defer cancel()
+	ctx = context.WithValue(e.identify(ctx, r), noteKey{}, note)
+	r = r.WithContext(ctx)
+
+	resp, f := e.run(r)
+	ctx = r.Context() // a push handler learns what its message belongs to, and says so there
+	if f != nil {
+		resp = e.refuse(f, r)
+	}
+	w.Header().Set("Request-Id", telemetry.RequestID(ctx))
+	err := resp.write(w)
+	e.record(ctx, r, note, resp.Status, f, err, e.env.Now().Sub(start))
+	if err == nil && resp.After != nil {
+		e.after(ctx, resp.After)
+	}
+}
+
+// detach keeps a caller that hangs up from cutting short what it started: a provider
+// call that is given up half-way is an unknown outcome, which costs far more than the
+// rest of the call. The platform's deadline stays.
+func detach(ctx context.Context) (context.Context, context.CancelFunc) {
+	free := context.WithoutCancel(ctx)
+	if deadline, ok := ctx.Deadline(); ok {
+		return context.WithDeadline(free, deadline)
+	}
+	return context.WithTimeout(free, requestTimeout)
+}
+
+// identify finds what the request belongs to, or begins something new.
+func (e *endpoint) identify(ctx context.Context, r *http.Request) context.Context {
+	ctx = telemetry.ExtractHeader(ctx, r.Header)
+	if telemetry.RequestID(ctx) == "" {
+		ctx = telemetry.Extract(ctx, map[string]string{telemetry.KeyRequestID: r.Header.Get("X-Request-Id")})
+	}
+	if given := telemetry.RequestID(ctx); given == "" || pan.Find(given) {
+		ctx = telemetry.WithRequestID(ctx, id.Request.External(e.env.NewID()))
+	}
+	if pan.Find(telemetry.CorrelationID(ctx)) {
+		ctx = telemetry.WithCorrelationID(ctx, "")
+	}
+	return telemetry.WithExecutionID(ctx, funcframework.ExecutionIDFromContext(ctx))
+}
+
+// run calls the handler if the request is for it. A panic is an internal fault.
+func (e *endpoint) run(r *http.Request) (resp Response, f *fault.Error) {
+	defer func() {
+		if p := recover(); p != nil {
+			f = &fault.Error{Err: fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
+		}
+	}()
+	if !e.matches(r) {
+		return Response{}, fault.New(fault.NotFound, "There is nothing at this path.")
+	}
+	if r.Method != e.method {
+		return Response{}, fault.New(fault.MethodNotAllowed, "Use %s.", e.method)
+	}
+	resp, err := e.do(r)
+	if err != nil {
+		return Response{}, fault.As(err)
+	}
+	return resp, nil
+}
+
+// matches compares the path segment by segment as it came, escapes and all: net/http's
+// own multiplexer would redirect what it finds untidy, and a POST must not be redirected.
+func (e *endpoint) matches(r *http.Request) bool {
+	if e.route == "" {
+		return true
+	}
+	got := strings.Split(r.URL.EscapedPath(), "/")
+	if len(got) != len(e.segments) {
+		return false
+	}
+	for i, want := range e.segments {
+		if name, ok := strings.CutPrefix(want, "{"); ok && got[i] != "" {
+			r.SetPathValue(strings.TrimSuffix(name, "}"), got[i])
+		} else if got[i] != want {
+			return false
+		}
+	}
+	return true
+}
+
+// refuse turns a fault into a problem document.
+func (e *endpoint) refuse(f *fault.Error, r *http.Request) Response {
+	entry := fault.Lookup(f.Code)
+	instance := r.URL.EscapedPath()
+	if len(instance) > maxInstance || pan.Find(instance) {
+		instance = ""
+	}
+	resp := Response{Status: entry.Status, Body: fault.Problem(f, instance), Header: http.Header{}}
+	if f.Retry > 0 {
+		resp.retryAfter(f.Retry)
+	}
+	switch entry.Status {
+	case http.StatusUnauthorized:
+		resp.Header.Set("WWW-Authenticate", `Bearer realm="tollgate"`)
+	case http.StatusMethodNotAllowed:
+		resp.Header.Set("Allow", e.method)
+	}
+	return resp
+}
+
+const maxInstance = 500
+
+func (e *endpoint) record(ctx context.Context, r *http.Request, n *note, status int, f *fault.Error, write error, took time.Duration) {
+	level := slog.LevelInfo
+	attrs := append([]slog.Attr{
+		slog.String("function", e.function), slog.String("method", r.Method),
+		slog.Int("status", status), slog.Int64("duration_ms", took.Milliseconds()),
+	}, n.attrs...)
+	if f != nil {
+		attrs = append(attrs, slog.String("code", string(fault.Lookup(f.Code).Code)))
+		if f.Err != nil || fault.Lookup(f.Code).Kind == fault.KindInternal {
+			attrs = append(attrs, slog.String("error", f.Error()))
+		}
+	}
+	if status >= http.StatusInternalServerError {
+		level = slog.LevelError
+	}
+	if write != nil {
+		attrs = append(attrs, slog.String("write_error", write.Error()))
+	}
+	e.env.Log.LogAttrs(ctx, level, "request", attrs...)
+	e.env.Metrics.HTTPRequest(ctx, e.function, status, took)
+}
+
+// afterBudget bounds Response.After: 300 ms to publish, and as much to make a task.
+const afterBudget = 600 * time.Millisecond
+
+func (e *endpoint) after(ctx context.Context, do func(context.Context)) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterBudget)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			e.env.Log.ErrorContext(ctx, "panic after the answer", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		}
+	}()
+	do(ctx)
+}
+
+// note gathers what a handler learns about the request for its line of the log.
+type note struct{ attrs []slog.Attr }
+
+type noteKey struct{}
+
+// Annotate adds to the request's line of the log. Only the request's own goroutine
+// may call it.
+func Annotate(ctx context.Context, attrs ...slog.Attr) {
+	if n, ok := ctx.Value(noteKey{}).(*note); ok {
+		n.attrs = append(n.attrs, attrs...)
+	}
+}

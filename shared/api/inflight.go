@@ -1,0 +1,47 @@
+package api
+
+import (
+	"context"
+	"sync"
+)
+
+// inFlight counts requests. A sync.WaitGroup would not do: requests may begin while
+// wait waits.
+type inFlight struct {
+	mu   sync.Mutex
+	n    int
+	none chan struct{} // closed when n falls to 0
+}
+
+func (f *inFlight) begin() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.n++; f.n == 1 {
+		f.none = make(chan struct{})
+	}
+}
+
+func (f *inFlight) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.n--; f.n == 0 {
+		close(f.none)
+	}
+}
+
+// wait returns when no request is in flight, or when ctx ends.
+func (f *inFlight) wait(ctx context.Context) {
+	for {
+		f.mu.Lock()
+		n, none := f.n, f.none
+		f.mu.Unlock()
+		if n == 0 {
+			return
+		}
+		select {
+		case <-none:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
