@@ -34,7 +34,7 @@ func (b Binaries) path(name string) string { return filepath.Join(b.Folder, name
 func Find() (Binaries, error) {
 	return find(filepath.SplitList(os.Getenv("PATH")),
 		[]string{"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin"},
-		npmFolder())
+		FromNPM().Folder())
 }
 
 func find(path, packaged []string, npm string) (Binaries, error) {

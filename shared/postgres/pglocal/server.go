@@ -35,6 +35,8 @@ type Options struct {
 
 // A Server is a running server that belongs to this process.
 type Server struct {
+	Binaries Binaries // what it runs
+
 	dir      string
 	port     int
 	password string
@@ -116,7 +118,7 @@ func start(ctx context.Context, o Options, found Binaries) (*Server, error) {
 		return nil, err
 	}
 	defer work.release()
-	s := &Server{dir: work.dir}
+	s := &Server{Binaries: found, dir: work.dir}
 	if err := s.start(ctx, o, found, account, work); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(work.dir))
 	}
