@@ -1,0 +1,261 @@
+package payment
+
+import (
+	"github.com/tollgate/tollgate/shared/fault"
+	"github.com/tollgate/tollgate/shared/id"
+	"github.com/tollgate/tollgate/shared/provider"
+	"github.com/tollgate/tollgate/shared/saga"
+)
+
+// The effects a fact can have, as provider_facts keeps them.
+const (
+	effectApplied    = "applied"
+	effectConfirmed  = "confirmed"  // nothing new: the payment was there already
+	effectStale      = "stale"      // a newer state of the object is known
+	effectMismatch   = "mismatch"   // it echoes another amount or currency than was sent: a human must look
+	effectObligation = "obligation" // it came too late, and is to be undone
+	effectDischarged = "discharged" // it proves an obligation done
+	effectRepeated   = "repeated"   // this very fact was recorded before
+)
+
+// apply merges one fact into the payment. It is the one way by which a provider's
+// word changes a payment, whoever brought it: the API's call, a webhook, a look-up.
+// A fact applied twice changes nothing, and an object's older fact never
+// overwrites a newer one. The effect says what came of it.
+func (d *dossier) apply(f provider.Fact) (effect string, err error) {
+	if !f.PaymentID.IsZero() && f.PaymentID != d.ID {
+		return "", fault.New(fault.Internal, "a fact about payment %s was brought to payment %s", f.PaymentID, d.ID)
+	}
+	for _, k := range d.known {
+		if k.Provider != d.Provider || k.ObjectID != f.ObjectID || k.Kind != f.Kind {
+			continue
+		}
+		if k.State == f.State {
+			return effectRepeated, nil
+		}
+		if k.Rank >= f.Rank() {
+			return d.record(f, id.ID{}, effectStale), nil
+		}
+	}
+	var refund id.ID
+	switch f.Kind {
+	case provider.KindAuthorization:
+		effect = d.applyAuthorization(f)
+	case provider.KindCapture:
+		effect = d.applyCapture(f)
+	case provider.KindRefund:
+		if effect, refund, err = d.applyRefund(f); err != nil {
+			return "", err
+		}
+	default:
+		return "", fault.New(fault.Internal, "a fact of the unknown kind %q", f.Kind)
+	}
+	if effect == effectMismatch {
+		d.ReconciliationStatus = ManualReview
+	}
+	return d.record(f, refund, effect), nil
+}
+
+func (d *dossier) record(f provider.Fact, refund id.ID, effect string) string {
+	d.facts = append(d.facts, recordedFact{Fact: f, refundID: refund, effect: effect})
+	d.known = append(d.known, knownFact{Provider: d.Provider, ObjectID: f.ObjectID, State: f.State, Kind: f.Kind, Rank: f.Rank()})
+	if effect != effectStale && effect != effectConfirmed {
+		d.note("%s.%s", f.Kind, f.State)
+	}
+	return effect
+}
+
+// learn keeps the provider's identifier of the payment object.
+func (d *dossier) learn(f provider.Fact) {
+	if d.ProviderTransactionID == nil {
+		d.ProviderTransactionID = optional(f.Reference)
+	}
+	if !f.CaptureBefore.IsZero() && (d.CaptureBefore == nil || !d.CaptureBefore.Equal(f.CaptureBefore)) {
+		at := f.CaptureBefore
+		d.CaptureBefore = &at
+	}
+}
+
+func (d *dossier) applyAuthorization(f provider.Fact) string {
+	switch f.State {
+	case provider.StateRequiresAction, provider.StatePending:
+		if d.Status != Pending {
+			return effectConfirmed
+		}
+		d.learn(f)
+		if f.State == provider.StateRequiresAction && f.NextAction != nil {
+			d.NextAction = f.NextAction
+			d.announce = append(d.announce, announcement{event: EventRequiresAction})
+		}
+		return effectApplied
+	case provider.StateFailed:
+		return d.applyAuthorizationFailed(f)
+	case provider.StateAuthorized:
+		return d.applyAuthorized(f)
+	case provider.StateCanceled:
+		return d.applyAuthorizationCanceled(f)
+	}
+	return effectConfirmed
+}
+
+func (d *dossier) applyAuthorizationFailed(f provider.Fact) string {
+	if d.Status != Pending {
+		return effectConfirmed // an authorization that succeeded is lost by a cancellation, not by a failure
+	}
+	d.learn(f)
+	r := f.Refusal
+	if r == nil {
+		r = &provider.Refusal{Code: "declined", Message: "The provider declined the payment."}
+	}
+	d.fail(r)
+	d.become(Failed, EventFailed)
+	if f.Reference != "" {
+		// Cancel the provider's object, so that nobody can confirm it later.
+		d.oblige(obligation{kind: provider.Void, reference: f.Reference, reason: "declined"})
+	}
+	return effectApplied
+}
+
+func (d *dossier) applyAuthorized(f provider.Fact) string {
+	if !d.units(f, d.AmountMinor) {
+		d.learn(f)
+		return effectMismatch
+	}
+	switch d.Status {
+	case Pending:
+		d.learn(f)
+		d.AuthorizedMinor = d.AmountMinor
+		d.become(Authorized, EventAuthorized)
+		return effectApplied
+	case Failed, Canceled:
+		d.oblige(obligation{kind: provider.Void, reference: f.Reference, reason: "authorized_after_" + lower(d.Status)})
+		return effectObligation
+	}
+	d.learn(f)
+	return effectConfirmed
+}
+
+func (d *dossier) applyAuthorizationCanceled(f provider.Fact) string {
+	switch d.Status {
+	case Pending, Authorized:
+		d.learn(f)
+		to, event := Canceled, EventCanceled
+		if d.Status == Authorized && d.FailureCode != nil && !d.voiding() {
+			// The capture was definitely refused before, and now the void is proven.
+			to, event = Failed, EventFailed
+		}
+		d.become(to, event)
+		return effectApplied
+	case Failed, Canceled:
+		d.discharged = append(d.discharged, discharge{provider: d.Provider, reference: f.Reference, kind: provider.Void})
+		return effectDischarged
+	}
+	return effectConfirmed // the provider releases what a partial capture left
+}
+
+// voiding reports whether a void asked for by the merchant is open.
+func (d *dossier) voiding() bool {
+	s := d.exclusive()
+	return s != nil && s.Kind == provider.Void
+}
+
+func (d *dossier) applyCapture(f provider.Fact) string {
+	if f.State != provider.StateSucceeded {
+		return effectConfirmed
+	}
+	if d.Status == Failed || d.Status == Canceled {
+		d.oblige(obligation{kind: provider.Refund, reference: f.Reference, amount: f.Amount.Minor, reason: "captured_after_" + lower(d.Status)})
+		d.supersedeVoid(f.Reference)
+		return effectObligation
+	}
+	d.learn(f)
+	if d.AuthorizedMinor == 0 {
+		d.AuthorizedMinor = d.AmountMinor // a capture proves its authorization
+	}
+	effect := effectApplied
+	if s := d.exclusive(); s != nil && (s.Kind == provider.Capture || s.Kind == provider.Authorize) && !d.units(f, s.AmountMinor) {
+		effect = effectMismatch // recorded all the same: the money has moved
+	}
+	// Facts are recorded even where they break the bounds: what is beyond them is
+	// kept apart, for reconciliation to explain.
+	within := min(f.Amount.Minor, d.AuthorizedMinor-d.CapturedMinor)
+	d.CapturedMinor += within
+	if over := f.Amount.Minor - within; over > 0 {
+		d.CaptureExcessMinor += over
+		effect = effectMismatch
+	}
+	if d.Status == Pending || d.Status == Authorized {
+		if d.oldPayment.Status == Pending && d.Status == Authorized {
+			d.unannounce(EventAuthorized) // one version, one announcement: the capture
+			pending := Pending
+			d.move(Captured)
+			d.PreviousStatus = &pending
+			d.announce = append(d.announce, announcement{event: EventCaptured})
+		} else {
+			d.become(Captured, EventCaptured)
+		}
+		d.NextAction = nil
+	} else {
+		d.announce = append(d.announce, announcement{event: EventCaptured})
+	}
+	d.FailureCode, d.FailureMessage, d.FailureProviderCode = nil, nil, nil // of a capture that was refused before
+	return effect
+}
+
+func (d *dossier) unannounce(event string) {
+	kept := d.announce[:0]
+	for _, a := range d.announce {
+		if a.event != event {
+			kept = append(kept, a)
+		}
+	}
+	d.announce = kept
+}
+
+// settle closes the sagas whose outcome the facts have decided.
+func (d *dossier) settle() {
+	for _, s := range d.open() {
+		if outcome := d.decided(s); outcome != "" {
+			d.close(s, outcome, nil)
+		}
+	}
+}
+
+// decided says how the payment's present state settles an open saga; "" if it does not.
+func (d *dossier) decided(s *saga.Saga) string {
+	switch s.Kind {
+	case provider.Authorize:
+		switch {
+		case d.Status == Pending || d.CaptureMethod == Automatic && d.Status == Authorized:
+			return ""
+		case d.Status == Failed:
+			return string(provider.Declined)
+		case d.Status == Canceled:
+			return "canceled"
+		}
+		return string(provider.Approved)
+	case provider.Capture:
+		switch {
+		case d.CapturedMinor+d.CaptureExcessMinor > d.oldPayment.CapturedMinor+d.oldPayment.CaptureExcessMinor:
+			return string(provider.Approved)
+		case d.Status == Canceled || d.Status == Failed:
+			return string(provider.Declined) // the authorization expired under it
+		}
+	case provider.Void:
+		switch d.Status {
+		case Canceled, Failed:
+			return string(provider.Approved)
+		case Captured, Settled, Refunded:
+			return string(provider.Declined) // a capture came first
+		}
+	case provider.Refund:
+		r := d.refund(s.RefundID)
+		switch r.Status {
+		case RefundSucceeded:
+			return string(provider.Approved)
+		case RefundFailed, RefundCanceled:
+			return string(provider.Declined)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,61 @@
+package payment
+
+import (
+	"encoding/json"
+	"reflect"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tollgate/tollgate/shared/id"
+)
+
+// Actor is who caused a change, as the audit log names him: "merchant:<key id>",
+// "provider:<event id>", "function:<name>".
+type Actor struct {
+	Name      string
+	RequestID string
+}
+
+const insertAudit = `
+	INSERT INTO transaction_audit_log (transaction_id, id, merchant_id, object, object_id, kind, version, action,
+		delta, actor, request_id, at)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
+
+// auditRow is one row of the log; Version is nil for intents and refused moves,
+// which do not fold.
+type auditRow struct {
+	payment  *Payment
+	object   string // payment or refund
+	objectID id.ID
+	kind     string // change, intent or refused
+	version  *int64
+	action   string
+	delta    map[string]any
+}
+
+func queueAudit(b *pgx.Batch, rowID id.ID, r auditRow, by Actor, now time.Time) {
+	delta, err := json.Marshal(r.delta)
+	if err != nil {
+		panic("payment: marshal an audit delta: " + err.Error()) // made of columns, which marshal
+	}
+	b.Queue(insertAudit, r.payment.ID, rowID, r.payment.MerchantID, r.object, r.objectID, r.kind, r.version, r.action,
+		json.RawMessage(delta), by.Name, by.RequestID, now)
+}
+
+// delta lists, by column, the new values of what differs between two rows; with a
+// nil old row, all of them. Folded in version order, the deltas give the row back:
+//
+//	jsonb_populate_record(NULL::transactions, delta 1 || delta 2 || …)
+func delta[T any](old, new *T) map[string]any {
+	d := map[string]any{}
+	nv := reflect.ValueOf(new).Elem()
+	for i := range nv.NumField() {
+		column := nv.Type().Field(i).Tag.Get("db")
+		value := nv.Field(i).Interface()
+		if old == nil || !reflect.DeepEqual(reflect.ValueOf(old).Elem().Field(i).Interface(), value) {
+			d[column] = value
+		}
+	}
+	return d
+}

@@ -1,0 +1,254 @@
+package payment
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tollgate/tollgate/shared/id"
+	"github.com/tollgate/tollgate/shared/idempotency"
+	"github.com/tollgate/tollgate/shared/outbox"
+	"github.com/tollgate/tollgate/shared/provider"
+	"github.com/tollgate/tollgate/shared/saga"
+)
+
+// dossier is all that is known of one payment, held under its row lock or, right
+// after a create, known by construction. Facts are applied to it in memory; write
+// queues everything that came of them: the new version, its audit row, the events
+// and their outbox rows, closed sagas and their answers.
+type dossier struct {
+	*Payment
+	refunds []*Refund
+	sagas   []*saga.Saga // the open ones, and the authorize saga in any state
+	known   []knownFact
+
+	now   time.Time
+	newID func() id.ID
+	units func(provider.Fact, int64) bool // does the fact echo this many minor units?
+
+	oldPayment  *Payment
+	oldRefunds  map[id.ID]Refund
+	actions     []string // what happened, for the audit row
+	announce    []announcement
+	facts       []recordedFact
+	obligations []obligation
+	discharged  []discharge
+	finished    []finish
+}
+
+type knownFact struct {
+	Provider string         `db:"provider"`
+	ObjectID string         `db:"object_id"`
+	State    provider.State `db:"state"`
+	Kind     provider.Kind  `db:"kind"`
+	Rank     int            `db:"rank"`
+}
+
+type announcement struct {
+	event  string
+	refund *Refund
+}
+
+type recordedFact struct {
+	provider.Fact
+	refundID id.ID
+	effect   string
+}
+
+// finish closes one saga; refusal says why, if it was refused.
+type finish struct {
+	saga    *saga.Saga
+	outcome string
+	refusal *provider.Refusal
+}
+
+// Source says where facts come from.
+type Source struct {
+	Name     string // call, replay, lookup, webhook
+	Rule     string // the resolver's rule, when the facts settle what was unknown
+	Evidence id.ID  // the row that holds the raw evidence
+	Actor    Actor
+}
+
+func (s *Service) newDossier(p *Payment) *dossier {
+	d := &dossier{Payment: p, now: s.Now(), newID: s.NewID}
+	adapter := s.Providers[p.Provider]
+	d.units = func(f provider.Fact, minor int64) bool {
+		if adapter == nil || !strings.EqualFold(f.UnitCurrency, p.Currency.Code()) {
+			return false
+		}
+		want, err := adapter.Capabilities().Units(p.Money(minor))
+		return err == nil && want == f.Units
+	}
+	return d
+}
+
+// before remembers the rows as they were.
+func (d *dossier) before() {
+	old := *d.Payment
+	d.oldPayment = &old
+	d.oldRefunds = make(map[id.ID]Refund, len(d.refunds))
+	for _, r := range d.refunds {
+		d.oldRefunds[r.ID] = *r
+	}
+}
+
+func (d *dossier) open() []*saga.Saga {
+	var open []*saga.Saga
+	for _, s := range d.sagas {
+		if s.Open() {
+			open = append(open, s)
+		}
+	}
+	return open
+}
+
+// exclusive is the open authorize, capture or void, if there is one.
+func (d *dossier) exclusive() *saga.Saga {
+	for _, s := range d.open() {
+		if s.Exclusive() {
+			return s
+		}
+	}
+	return nil
+}
+
+func (d *dossier) saga(saga id.ID) *saga.Saga {
+	for _, s := range d.sagas {
+		if s.ID == saga {
+			return s
+		}
+	}
+	return nil
+}
+
+func (d *dossier) refund(refund id.ID) *Refund {
+	for _, r := range d.refunds {
+		if r.ID == refund {
+			return r
+		}
+	}
+	return nil
+}
+
+// become moves the payment along the state machine and tells its merchant.
+func (d *dossier) become(to Status, event string) {
+	d.move(to)
+	d.announce = append(d.announce, announcement{event: event})
+	if to != Pending {
+		d.NextAction = nil
+	}
+}
+
+func (d *dossier) close(s *saga.Saga, outcome string, refusal *provider.Refusal) {
+	s.State = saga.Done
+	s.Outcome = &outcome
+	d.finished = append(d.finished, finish{saga: s, outcome: outcome, refusal: refusal})
+}
+
+// write queues what changed. It finishes the rows (version, updated_at, sequence)
+// first, so it is called once, last.
+func (d *dossier) write(b *pgx.Batch, src Source) {
+	d.seal(b, src)
+	for _, r := range d.refunds {
+		old, existed := d.oldRefunds[r.ID]
+		switch {
+		case !existed:
+			r.Version, r.UpdatedAt = 1, d.now
+			queueInsertRefund(b, r)
+			d.audit(b, src, auditRow{object: "refund", objectID: r.ID, version: &r.Version, action: "create", delta: delta(nil, r)})
+		case len(delta(&old, r)) > 0:
+			r.Version, r.UpdatedAt = old.Version+1, d.now
+			queueUpdateRefund(b, r)
+			d.audit(b, src, auditRow{object: "refund", objectID: r.ID, version: &r.Version, action: strings.ToLower(string(r.Status)), delta: delta(&old, r)})
+		}
+	}
+	for _, f := range d.facts {
+		queueFact(b, d, f, src)
+	}
+	for _, o := range d.obligations {
+		queueObligation(b, d, o)
+	}
+	for _, o := range d.discharged {
+		queueDischarge(b, o, src.Evidence, d.now)
+	}
+	d.finish(b, src)
+}
+
+// seal gives the payment its new version, if anything about it changed.
+func (d *dossier) seal(b *pgx.Batch, src Source) {
+	d.EventSequence += int64(len(d.announce))
+	if len(delta(d.oldPayment, d.Payment)) == 0 {
+		return
+	}
+	d.Version, d.UpdatedAt = d.Version+1, d.now
+	queueUpdatePayment(b, d.Payment)
+	d.audit(b, src, auditRow{object: "payment", objectID: d.ID, version: &d.Version,
+		action: strings.Join(d.actions, ","), delta: delta(d.oldPayment, d.Payment)})
+	running := pending(d.open())
+	for i, a := range d.announce {
+		e := Event{
+			ID: d.newID(), Type: a.event, Timestamp: d.now, Sequence: d.EventSequence - int64(len(d.announce)-i-1),
+		}
+		e.Data.Payment = d.View(running)
+		if a.refund != nil {
+			v := a.refund.View()
+			v.UpdatedAt = d.now.UTC()
+			e.Data.Refund = &v
+		}
+		outbox.Queue(b, outbox.Event{ID: e.ID, MerchantID: d.MerchantID, PaymentID: d.ID, Type: e.Type,
+			Sequence: e.Sequence, Payload: encode(e), RequestID: src.Actor.RequestID, At: d.now})
+	}
+}
+
+func (d *dossier) audit(b *pgx.Batch, src Source, r auditRow) {
+	r.payment, r.kind = d.Payment, "change"
+	if r.action == "" {
+		r.action = "update"
+	}
+	queueAudit(b, d.newID(), r, src.Actor, d.now)
+}
+
+// finish closes sagas and stores the answers to the requests that started them.
+func (d *dossier) finish(b *pgx.Batch, src Source) {
+	for _, f := range d.finished {
+		saga.QueueFinish(b, f.saga.ID, f.outcome, src.Rule, src.Evidence, d.now)
+		if a, final := d.answer(f.saga, f.refusal); final {
+			idempotency.QueueAnswer(b, f.saga.ID, a.Status, a.Body, d.now)
+		}
+	}
+	// A create that a cancel superseded is answered when the payment ends.
+	if d.oldPayment.Status == Pending && d.Status != Pending {
+		for _, s := range d.sagas {
+			if s.Kind == provider.Authorize {
+				a, _ := d.answer(s, nil)
+				idempotency.QueueAnswer(b, s.ID, a.Status, a.Body, d.now)
+			}
+		}
+	}
+}
+
+const insertFact = `
+	INSERT INTO provider_facts (provider, object_id, state, transaction_id, kind, refund_id, rank, amount_minor,
+		currency, effect, source, evidence_id, occurred_at, recorded_at)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+	ON CONFLICT (provider, object_id, state) DO NOTHING`
+
+func queueFact(b *pgx.Batch, d *dossier, f recordedFact, src Source) {
+	occurred := f.OccurredAt
+	if occurred.IsZero() {
+		occurred = d.now
+	}
+	currency := strings.ToUpper(f.UnitCurrency)
+	if currency == "" {
+		currency = d.Currency.Code()
+	}
+	b.Queue(insertFact, d.Provider, f.ObjectID, f.State, d.ID, f.Kind, f.refundID, f.Rank(), f.Amount.Minor, currency,
+		f.effect, src.Name, src.Evidence, occurred, d.now)
+}
+
+func (d *dossier) note(format string, args ...any) {
+	d.actions = append(d.actions, fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,142 @@
+package payment
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/tollgate/tollgate/shared/fault"
+	"github.com/tollgate/tollgate/shared/money"
+)
+
+// CreateParams is what a merchant says of a payment to be made. Amount is in minor
+// units; empty strings and nil mean not given.
+type CreateParams struct {
+	Amount            int64
+	Currency          string
+	Provider          string // "stripe" by default
+	PaymentMethod     string // the provider's token
+	CaptureMethod     string // automatic by default
+	MerchantReference string
+	Description       string
+	ReturnURL         string
+	Metadata          map[string]string
+	ExpiresIn         *int64 // seconds after which an authorization that could not be sent is given up
+}
+
+// Bounds on what a merchant may say.
+const (
+	defaultExpiry       = 15 * time.Minute
+	minExpirySeconds    = 60
+	maxExpirySeconds    = 86_400
+	maxMetadataKeys     = 50
+	maxMetadataKeyLen   = 40
+	maxMetadataValueLen = 500
+	maxReferenceLen     = 255
+	maxDescriptionLen   = 500
+	maxReasonLen        = 500
+	maxURLLen           = 2048
+	maxMethodLen        = 255
+)
+
+// check fills in defaults and finds every fault of the values at once.
+func (s *Service) check(in *CreateParams) (money.Currency, error) {
+	if in.Provider == "" {
+		in.Provider = "stripe"
+	}
+	if in.CaptureMethod == "" {
+		in.CaptureMethod = string(Automatic)
+	}
+	var bad problems
+	currency, err := money.ParseCurrency(in.Currency)
+	if err != nil {
+		bad.add("currency", "%q is not a current ISO 4217 code; send three upper-case letters, such as JPY or USD", in.Currency)
+	}
+	adapter := s.Providers[in.Provider]
+	if adapter == nil {
+		bad.add("provider", "%q is not a provider of this gateway; send one of %s", in.Provider, strings.Join(s.providerNames(), ", "))
+	}
+	if in.CaptureMethod != string(Automatic) && in.CaptureMethod != string(Manual) {
+		bad.add("capture_method", "%q is unknown; send automatic or manual", in.CaptureMethod)
+	}
+	if in.Amount < 1 {
+		bad.add("amount", "must be at least 1, in minor units of the currency")
+	}
+	bad.length("payment_method", in.PaymentMethod, 1, maxMethodLen)
+	bad.length("merchant_reference", in.MerchantReference, 0, maxReferenceLen)
+	bad.length("description", in.Description, 0, maxDescriptionLen)
+	checkMetadata(&bad, in.Metadata)
+	checkReturnURL(&bad, in.ReturnURL)
+	if e := in.ExpiresIn; e != nil && (*e < minExpirySeconds || *e > maxExpirySeconds) {
+		bad.add("expires_in", "must be between %d and %d seconds", minExpirySeconds, maxExpirySeconds)
+	}
+	if err := bad.fault(); err != nil {
+		return currency, err
+	}
+	caps := adapter.Capabilities()
+	if in.Amount > caps.MaxAmount {
+		return currency, fault.Invalid("amount", "%d is above the provider's limit of %d minor units; split the payment", in.Amount, caps.MaxAmount)
+	}
+	if _, err := caps.Units(money.Money{Minor: in.Amount, Currency: currency}); err != nil {
+		return currency, err
+	}
+	return currency, nil
+}
+
+func (s *Service) providerNames() []string {
+	var names []string
+	for name := range s.Providers {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func checkMetadata(bad *problems, m map[string]string) {
+	if len(m) > maxMetadataKeys {
+		bad.add("metadata", "has %d keys; at most %d are kept", len(m), maxMetadataKeys)
+		return
+	}
+	for k, v := range m {
+		bad.length("metadata key", k, 1, maxMetadataKeyLen)
+		bad.length("metadata."+k, v, 0, maxMetadataValueLen)
+	}
+}
+
+func checkReturnURL(bad *problems, raw string) {
+	if raw == "" {
+		return
+	}
+	u, err := url.Parse(raw)
+	if err != nil || len(raw) > maxURLLen || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil {
+		bad.add("return_url", "must be an absolute http or https URL of at most %d characters, without credentials", maxURLLen)
+	}
+}
+
+// problems collects what is wrong with the input.
+type problems []fault.Field
+
+func (ps *problems) add(field, format string, args ...any) {
+	*ps = append(*ps, fault.Invalid(field, format, args...).Fields...)
+}
+
+func (ps *problems) length(field, value string, least, most int) {
+	switch {
+	case !utf8.ValidString(value) || strings.ContainsRune(value, 0):
+		ps.add(field, "must be valid UTF-8 text without the character U+0000")
+	case len(value) < least:
+		ps.add(field, "is missing or empty")
+	case utf8.RuneCountInString(value) > most:
+		ps.add(field, "is longer than %d characters", most)
+	}
+}
+
+func (ps problems) fault() error {
+	if len(ps) == 0 {
+		return nil
+	}
+	slices.SortFunc(ps, func(a, b fault.Field) int { return strings.Compare(a.Name, b.Name) })
+	return &fault.Error{Code: fault.InvalidRequest, Detail: "The request is not valid; nothing was changed.", Fields: ps}
+}

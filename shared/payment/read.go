@@ -1,0 +1,242 @@
+package payment
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tollgate/tollgate/shared/fault"
+	"github.com/tollgate/tollgate/shared/id"
+	"github.com/tollgate/tollgate/shared/money"
+	"github.com/tollgate/tollgate/shared/postgres"
+	"github.com/tollgate/tollgate/shared/provider"
+)
+
+// Expand says which lists come with a payment.
+type Expand struct {
+	Refunds, Events, Attempts bool
+}
+
+// pendingStep is the open operation of a payment, the exclusive one first.
+const pendingStep = `(SELECT kind FROM transaction_saga WHERE transaction_id = transactions.id AND state <> 'done'
+	ORDER BY (kind = 'refund'), created_at LIMIT 1) AS pending_step`
+
+type pendingPayment struct {
+	Payment
+	PendingStep *provider.Step `db:"pending_step"`
+}
+
+func (p *pendingPayment) view() View {
+	if p.PendingStep == nil {
+		return p.Payment.View("")
+	}
+	return p.Payment.View(operation(*p.PendingStep))
+}
+
+const (
+	getPayment = `SELECT ` + paymentColumns + `, ` + pendingStep + ` FROM transactions WHERE id = $1 AND merchant_id = $2`
+	getEvents  = `SELECT id, type, sequence, created_at FROM events WHERE transaction_id = $1 ORDER BY sequence`
+	getTries   = `SELECT step, number, outcome, created_at, closed_at FROM saga_attempts
+		WHERE transaction_id = $1 ORDER BY created_at, number`
+)
+
+// Get reads one of the merchant's payments; another merchant's is not found.
+func (s *Service) Get(ctx context.Context, merchant, payment id.ID, expand Expand) (View, error) {
+	rows, err := s.Pool.Query(ctx, getPayment, payment, merchant)
+	if err != nil {
+		return View{}, fault.Wrap(err, "read the payment")
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[pendingPayment])
+	if err != nil {
+		return View{}, fault.Wrap(err, "read the payment")
+	}
+	if len(found) == 0 {
+		return View{}, errNoPayment()
+	}
+	v := found[0].view()
+	return v, s.expand(ctx, payment, expand, &v)
+}
+
+func (s *Service) expand(ctx context.Context, payment id.ID, expand Expand, v *View) error {
+	b := &pgx.Batch{}
+	if expand.Refunds {
+		b.Queue(selectRefunds, payment).Query(func(rows pgx.Rows) error {
+			rs, err := pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[Refund])
+			views := make([]RefundView, 0, len(rs))
+			for _, r := range rs {
+				views = append(views, r.View())
+			}
+			v.Refunds = &views
+			return err
+		})
+	}
+	if expand.Events {
+		b.Queue(getEvents, payment).Query(func(rows pgx.Rows) error {
+			views, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (e EventView, err error) {
+				var event id.ID
+				err = row.Scan(&event, &e.Type, &e.Sequence, &e.CreatedAt)
+				e.ID, e.CreatedAt = id.Event.External(event), e.CreatedAt.UTC()
+				return e, err
+			})
+			v.Events = &views
+			return err
+		})
+	}
+	if expand.Attempts {
+		b.Queue(getTries, payment).Query(func(rows pgx.Rows) error {
+			views, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (a AttemptView, err error) {
+				var step provider.Step
+				err = row.Scan(&step, &a.Number, &a.Outcome, &a.CreatedAt, &a.ClosedAt)
+				a.Operation, a.CreatedAt, a.ClosedAt = operation(step), a.CreatedAt.UTC(), utc(a.ClosedAt)
+				return a, err
+			})
+			v.Attempts = &views
+			return err
+		})
+	}
+	if b.Len() == 0 {
+		return nil
+	}
+	return fault.Wrap(postgres.Pipeline(ctx, s.Pool, b), "read what belongs to the payment")
+}
+
+// Filter chooses payments of a merchant. Zero values do not filter.
+type Filter struct {
+	Status            []string
+	CreatedAfter      time.Time // exclusive
+	CreatedBefore     time.Time // exclusive
+	MerchantReference string
+	Currency          string
+	Provider          string
+	Limit             int // 1 to MaxPage; 0: DefaultPage
+	Cursor            string
+}
+
+// Page sizes.
+const (
+	DefaultPage = 20
+	MaxPage     = 100
+)
+
+// Page is one page of payments, newest first.
+type Page struct {
+	Data       []View  `json:"data"`
+	HasMore    bool    `json:"has_more"`
+	NextCursor *string `json:"next_cursor"`
+}
+
+// listPayments has one text for all filters. The row comparison on (created_at, id)
+// is what the index transactions_merchant is ordered by.
+const listPayments = `SELECT ` + paymentColumns + `, ` + pendingStep + ` FROM transactions
+	WHERE merchant_id = $1
+	  AND ($2::text[] IS NULL OR status = ANY ($2))
+	  AND ($3::timestamptz IS NULL OR created_at > $3)
+	  AND ($4::timestamptz IS NULL OR created_at < $4)
+	  AND ($5 = '' OR merchant_reference = $5)
+	  AND ($6 = '' OR currency = $6)
+	  AND ($7 = '' OR provider = $7)
+	  AND ($8::timestamptz IS NULL OR (created_at, id) < ($8, $9::uuid))
+	ORDER BY created_at DESC, id DESC LIMIT $10`
+
+// List reads a page of the merchant's payments, newest first. Pages are consistent
+// with each other: a payment made meanwhile shifts nothing.
+func (s *Service) List(ctx context.Context, merchant id.ID, f Filter) (Page, error) {
+	after, err := f.check()
+	if err != nil {
+		return Page{}, err
+	}
+	rows, err := s.Pool.Query(ctx, listPayments, merchant, f.Status, optional(f.CreatedAfter), optional(f.CreatedBefore),
+		f.MerchantReference, f.Currency, f.Provider, after.at, after.id, f.Limit+1)
+	if err != nil {
+		return Page{}, fault.Wrap(err, "list payments")
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[pendingPayment])
+	if err != nil {
+		return Page{}, fault.Wrap(err, "list payments")
+	}
+	page := Page{Data: make([]View, 0, min(len(found), f.Limit))}
+	if len(found) > f.Limit {
+		found = found[:f.Limit]
+		last := found[f.Limit-1]
+		next := position{at: &last.CreatedAt, id: last.ID}.encode()
+		page.HasMore, page.NextCursor = true, &next
+	}
+	for _, p := range found {
+		page.Data = append(page.Data, p.view())
+	}
+	return page, nil
+}
+
+func (f *Filter) check() (after position, err error) {
+	var bad problems
+	if f.Limit == 0 {
+		f.Limit = DefaultPage
+	}
+	if f.Limit < 1 || f.Limit > MaxPage {
+		bad.add("limit", "must be between 1 and %d", MaxPage)
+	}
+	for _, st := range f.Status {
+		if !slices.Contains(Statuses(), Status(st)) {
+			bad.add("status", "%q is not a status; send some of %s", st, statusNames())
+		}
+	}
+	if f.Currency != "" {
+		if _, err := money.ParseCurrency(f.Currency); err != nil {
+			bad.add("currency", "%q is not a current ISO 4217 code", f.Currency)
+		}
+	}
+	bad.length("merchant_reference", f.MerchantReference, 0, maxReferenceLen)
+	bad.length("provider", f.Provider, 0, maxMethodLen)
+	if f.Cursor != "" {
+		if after, err = parsePosition(f.Cursor); err != nil {
+			bad.add("cursor", "is not a cursor of this list; send next_cursor of the page before, unchanged, or leave it out to begin")
+		}
+	}
+	return after, bad.fault()
+}
+
+func statusNames() string {
+	var names []string
+	for _, st := range Statuses() {
+		names = append(names, string(st))
+	}
+	return strings.Join(names, ", ")
+}
+
+// position is where a page ended.
+type position struct {
+	at *time.Time
+	id id.ID
+}
+
+type cursor struct {
+	At int64 `json:"t"` // microseconds, as the database keeps them
+	ID id.ID `json:"i"`
+}
+
+func (p position) encode() string {
+	return base64.RawURLEncoding.EncodeToString(encode(cursor{At: p.at.UnixMicro(), ID: p.id}))
+}
+
+func parsePosition(s string) (position, error) {
+	b, err := base64.RawURLEncoding.DecodeString(s)
+	if err != nil {
+		return position{}, err
+	}
+	var c cursor
+	if err := json.Unmarshal(b, &c); err != nil {
+		return position{}, err
+	}
+	at := time.UnixMicro(c.At).UTC()
+	p := position{at: &at, id: c.ID}
+	if c.ID.IsZero() || p.encode() != s {
+		return position{}, fmt.Errorf("payment: %q is not a cursor", s)
+	}
+	return p, nil
+}

@@ -1,0 +1,238 @@
+package payment
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tollgate/tollgate/shared/fault"
+	"github.com/tollgate/tollgate/shared/id"
+	"github.com/tollgate/tollgate/shared/idempotency"
+	"github.com/tollgate/tollgate/shared/postgres"
+	"github.com/tollgate/tollgate/shared/provider"
+	"github.com/tollgate/tollgate/shared/saga"
+)
+
+// work is one saga under this worker's lease, with the attempt it is about.
+type work struct {
+	saga    *saga.Saga
+	token   id.ID
+	attempt provider.Attempt
+	first   bool       // no attempt of the step may have been sent before this call
+	was     saga.State // before the lease was taken; "" for a saga that starts
+	rule    string     // of the resolver, when this resolves what was unknown
+	source  string     // call, replay or lookup
+	actor   Actor
+}
+
+func (w work) sourceOf(evidence id.ID) Source {
+	return Source{Name: w.source, Rule: w.rule, Evidence: evidence, Actor: w.actor}
+}
+
+// execute sends the attempt to the provider.
+func (s *Service) execute(ctx context.Context, w work, call provider.Call) provider.Result {
+	adapter := s.Providers[w.saga.Provider]
+	res := adapter.Execute(ctx, call)
+	step := string(w.attempt.Request.Step)
+	s.Metrics.ProviderCall(ctx, adapter.Name(), step, string(res.Outcome), res.Evidence.Duration)
+	if res.TimedOut {
+		s.Metrics.ProviderTimeout(ctx, adapter.Name(), step)
+	}
+	s.Log.InfoContext(ctx, "provider called", "provider", adapter.Name(), "operation", step, "outcome", res.Outcome,
+		"payment", w.saga.TransactionID, "saga", w.saga.ID, "attempt", w.attempt.Number, "source", w.source,
+		"status", res.Evidence.Status, "provider_request", res.Evidence.RequestID, "error", res.Evidence.Error,
+		"duration_ms", res.Evidence.Duration.Milliseconds())
+	s.at(ctx, PointCalled)
+	return res
+}
+
+// record writes down what a call yielded and says what the merchant gets.
+//
+// known is the payment as the claim left it, or nil. With it, the record is one
+// round trip: the new rows are computed here, and the database refuses them all if
+// the payment has moved on or the lease is lost. Then, and without it, the payment
+// is read again under its lock.
+func (s *Service) record(ctx context.Context, w work, res provider.Result, known *dossier) (idempotency.Answer, error) {
+	// The provider has answered: a caller who went away must not keep it from being written down.
+	ctx = context.WithoutCancel(ctx)
+	if known != nil {
+		a, err := s.recordKnown(ctx, w, res, known)
+		if err == nil || !postgres.HasCode(err, postgres.VersionMoved) && !saga.LeaseLost(err) {
+			return a, fault.Wrap(err, "record the provider's answer")
+		}
+	}
+	var a idempotency.Answer
+	err := postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) error {
+		d, err := s.load(ctx, tx, w.saga.TransactionID, id.ID{})
+		if err != nil {
+			return err
+		}
+		b := &pgx.Batch{}
+		a, err = s.conclude(b, d, w, res)
+		if err != nil {
+			return err
+		}
+		if err := postgres.Pipeline(ctx, tx, b); err != nil {
+			return err
+		}
+		s.at(ctx, PointRecording)
+		return nil
+	})
+	if err != nil {
+		return idempotency.Answer{}, fault.Wrap(err, "record the provider's answer")
+	}
+	s.at(ctx, PointRecorded)
+	if w.rule != "" && !w.saga.Open() {
+		s.Metrics.UnknownResolved(ctx, w.saga.Provider, w.rule)
+	}
+	return a, nil
+}
+
+func (s *Service) recordKnown(ctx context.Context, w work, res provider.Result, d *dossier) (idempotency.Answer, error) {
+	b := &pgx.Batch{}
+	b.Queue(`SELECT expect_version($1, $2)`, d.ID, d.Version)
+	saga.QueueFence(b, w.saga.ID, w.token)
+	// The dossier is computed on a copy: if the database refuses, it is as it was.
+	p, held := *d.Payment, *w.saga
+	fresh := s.newDossier(&p)
+	fresh.sagas = []*saga.Saga{&held}
+	fresh.before()
+	a, err := s.conclude(b, fresh, w, res)
+	if err != nil {
+		return a, err
+	}
+	s.at(ctx, PointRecording)
+	if err := postgres.Pipeline(ctx, s.Pool, b); err != nil {
+		return a, err
+	}
+	s.at(ctx, PointRecorded)
+	return a, nil
+}
+
+// conclude applies a result to the dossier and queues all that follows from it.
+//
+// If the lease was lost, another worker owns the saga: the reply's facts are true
+// all the same and are applied as anybody's would be, but what the saga does next
+// is not this worker's to say.
+func (s *Service) conclude(b *pgx.Batch, d *dossier, w work, res provider.Result) (idempotency.Answer, error) {
+	sg := d.saga(w.saga.ID)
+	if sg == nil { // done since, and not an authorize: answered from the present state
+		sg = w.saga
+		sg.State = saga.Done
+	}
+	holding := sg.Open() && sg.LeaseToken == w.token
+	evidence := s.queueResponse(b, d.Payment, response{saga: sg.ID, key: w.attempt.Key, operation: w.operation(), result: res}, d.now)
+	for _, f := range res.Facts {
+		if _, err := d.apply(f); err != nil {
+			return idempotency.Answer{}, err
+		}
+	}
+	if res.Reference != "" && d.ProviderTransactionID == nil && d.Status == Pending {
+		d.ProviderTransactionID = &res.Reference
+	}
+	d.settle()
+	var next *wake
+	if holding {
+		next = s.release(b, d, sg, w, res)
+	}
+	d.write(b, w.sourceOf(evidence))
+	a, _ := d.answer(sg, refusalOf(d, sg))
+	if sg.State == saga.Scheduled && sg.Kind == provider.Authorize {
+		a = idempotency.Answer{Status: 503, Body: s.unavailable(d)}
+	}
+	a.After = s.after(d.ID, next)
+	return a, nil
+}
+
+func (w work) operation() string {
+	if w.source == "lookup" {
+		return "lookup"
+	}
+	return string(w.attempt.Request.Step)
+}
+
+// refusalOf is the refusal with which a saga was closed just now.
+func refusalOf(d *dossier, sg *saga.Saga) *provider.Refusal {
+	for _, f := range d.finished {
+		if f.saga.ID == sg.ID {
+			return f.refusal
+		}
+	}
+	return nil
+}
+
+// release says what becomes of a saga that the facts did not close.
+func (s *Service) release(b *pgx.Batch, d *dossier, sg *saga.Saga, w work, res provider.Result) *wake {
+	unsent := res.Outcome == provider.NotSent && w.first
+	if w.source != "lookup" {
+		saga.QueueOutcome(b, w.attempt, res.Outcome, unsent, d.now)
+	}
+	if !sg.Open() {
+		return nil
+	}
+	wait := saga.Unknown
+	switch res.Outcome {
+	case provider.NotSent:
+		if unsent {
+			wait = saga.Scheduled
+		}
+	case provider.RequiresAction:
+		wait = saga.AwaitingPayer
+	case provider.Pending:
+		wait = saga.AwaitingProvider
+	case provider.Declined, provider.Rejected:
+		if sg.Kind == provider.Capture || sg.Kind == provider.Void {
+			s.refuse(d, sg, res)
+			return nil
+		}
+	}
+	due := d.now.Add(saga.Backoff(sg.Tries))
+	saga.QueueRelease(b, sg.ID, wait, due, d.now)
+	sg.State = wait
+	return &wake{body: Wake{SagaID: sg.ID}, provider: sg.Provider, tries: sg.Tries, at: due}
+}
+
+// refuse closes a capture or void that was definitely refused. The payment keeps
+// its state; a refused capture is shown and announced.
+func (s *Service) refuse(d *dossier, sg *saga.Saga, res provider.Result) {
+	r := res.Refusal
+	if r == nil {
+		r = &provider.Refusal{Code: string(res.Outcome), Message: "The provider refused the request."}
+	}
+	d.close(sg, string(res.Outcome), r)
+	if sg.Kind == provider.Capture && d.Status == Authorized {
+		d.fail(r)
+		d.note("capture.refused")
+		d.announce = append(d.announce, announcement{event: EventCaptureFailed})
+	}
+}
+
+// unavailable is the body of a create whose request provably did not leave.
+func (s *Service) unavailable(d *dossier) []byte {
+	external := id.Payment.External(d.ID)
+	f := fault.New(fault.StripeUnavailable,
+		"Stripe can't be reached. Nothing was charged. Tollgate keeps trying until expires_at; cancel the payment to stop it, or send the request again with the same Idempotency-Key to see where it stands.").
+		With("payment_id", external).With("will_retry", true).With("expires_at", d.ExpiresAt.UTC()).
+		With("links", map[string]string{"payment": "/v1/payments/" + external, "cancel": "/v1/payments/" + external + "/cancel"})
+	return fault.Problem(f, "/v1/payments")
+}
+
+const insertResponse = `
+	INSERT INTO provider_responses (id, transaction_id, saga_id, obligation_id, provider, operation, provider_key, outcome,
+		http_status, provider_request_id, body, error, duration_ms, created_at)
+	VALUES ($1, $2, $3, $4, $5, $6, nullif($7, ''), $8, nullif($9, 0), nullif($10, ''), nullif($11, ''), nullif($12, ''), $13, $14)`
+
+type response struct {
+	saga, obligation id.ID
+	key, operation   string
+	result           provider.Result
+}
+
+// queueResponse keeps the raw evidence and returns its id.
+func (s *Service) queueResponse(b *pgx.Batch, p *Payment, r response, now time.Time) id.ID {
+	evidence, e := s.NewID(), r.result.Evidence
+	b.Queue(insertResponse, evidence, p.ID, r.saga, r.obligation, p.Provider, r.operation, r.key, r.result.Outcome,
+		e.Status, e.RequestID, e.Body, e.Error, e.Duration.Milliseconds(), now)
+	return evidence
+}

@@ -1,0 +1,302 @@
+package payment
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tollgate/tollgate/shared/fault"
+	"github.com/tollgate/tollgate/shared/id"
+	"github.com/tollgate/tollgate/shared/postgres"
+	"github.com/tollgate/tollgate/shared/provider"
+	"github.com/tollgate/tollgate/shared/saga"
+)
+
+// The rules by which an unknown outcome is resolved, in the order they are tried.
+// Each resolution stores its rule and the row that holds its evidence.
+const (
+	RuleReplay  = "replay"  // the same attempt again, inside the provider's key window, got its answer
+	RuleLookup  = "lookup"  // the provider's strongly consistent look-up shows the object
+	RuleWebhook = "webhook" // the provider told us by a signed event
+	RuleAbsent  = "absent"  // the key window has closed, and a complete look-up shows nothing: not charged
+	RuleRetried = "retried" // a step that the object's own state guards was made under a new key
+)
+
+// windowSlack is added to a key window before absence is believed: clocks differ,
+// and a request may have been on its way when the window closed.
+const windowSlack = 10 * time.Minute
+
+// Resume carries one saga on, if it waits for that: it sends what was durably not
+// sent, asks about what is pending, and resolves what is unknown. It returns nil
+// when another worker has the saga or when it must wait longer, and an error only
+// for trouble of our own.
+func (s *Service) Resume(ctx context.Context, sagaID id.ID) error {
+	ctx = context.WithoutCancel(ctx)
+	token := s.NewID()
+	held, err := saga.Take(ctx, s.Pool, sagaID, token, s.Now())
+	if err != nil || held == nil {
+		return err
+	}
+	attempts, err := saga.Attempts(ctx, s.Pool, sagaID)
+	if err != nil {
+		return err
+	}
+	if len(attempts) == 0 {
+		return fault.New(fault.Internal, "saga %s has no attempt", sagaID)
+	}
+	if s.Providers[held.Provider] == nil {
+		return fault.New(fault.Internal, "saga %s names the provider %q, which is not configured", sagaID, held.Provider)
+	}
+	w := work{
+		saga: &held.Saga, token: token, attempt: attempts[len(attempts)-1], was: held.Was, actor: s.self(ctx),
+	}
+	switch held.Was {
+	case saga.Scheduled:
+		err = s.sendScheduled(ctx, w)
+	case saga.AwaitingPayer, saga.AwaitingProvider:
+		_, err = s.lookUp(ctx, w)
+	default:
+		err = s.resolve(ctx, w)
+	}
+	return err
+}
+
+// sendScheduled sends what is proven unsent, unless its time is over.
+func (s *Service) sendScheduled(ctx context.Context, w work) error {
+	p, err := find(ctx, s.Pool, selectPayment, w.saga.TransactionID, id.ID{})
+	if err != nil {
+		return err
+	}
+	if w.saga.Kind == provider.Authorize && !s.Now().Before(p.ExpiresAt) {
+		return s.expire(ctx, w)
+	}
+	call, err := provider.FirstCall(w.attempt)
+	if err != nil {
+		return fault.Wrap(err, "send scheduled saga %s", w.saga.ID)
+	}
+	if err := saga.Sending(ctx, s.Pool, w.saga.ID, w.token, w.attempt.Number); err != nil {
+		return fault.Wrap(err, "mark the attempt as being sent")
+	}
+	w.first, w.source = true, "call"
+	return s.finishWork(ctx, w, s.execute(ctx, w, call))
+}
+
+// expire cancels a payment whose authorization provably never left.
+func (s *Service) expire(ctx context.Context, w work) error {
+	return postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) error {
+		d, err := s.load(ctx, tx, w.saga.TransactionID, id.ID{})
+		if err != nil {
+			return err
+		}
+		b := &pgx.Batch{}
+		saga.QueueFence(b, w.saga.ID, w.token)
+		if sg := d.saga(w.saga.ID); sg != nil && sg.Open() && d.Status == Pending {
+			d.fail(&provider.Refusal{Code: "expired", Message: "The provider could not be reached before expires_at; nothing was sent to it."})
+			d.become(Canceled, EventCanceled)
+			d.note("expired.unsent")
+			d.close(sg, "expired", nil)
+		}
+		d.write(b, Source{Name: "expiry", Actor: w.actor})
+		return postgres.Pipeline(ctx, tx, b)
+	})
+}
+
+// resolve finds out what became of an attempt that may have been sent.
+func (s *Service) resolve(ctx context.Context, w work) error {
+	adapter := s.Providers[w.saga.Provider]
+	caps := adapter.Capabilities()
+	var sticky bool
+	if call, ok := provider.Replay(w.attempt, caps, s.Now()); ok {
+		w.source, w.rule = "replay", RuleReplay
+		res := s.execute(ctx, w, call)
+		if res.Outcome != provider.Unknown && res.Outcome != provider.NotSent {
+			return s.finishWork(ctx, w, res)
+		}
+		sticky = res.Evidence.Replayed // the provider repeats a stored error: a look-up must tell
+		if err := s.keepResponse(ctx, w, res); err != nil {
+			return err
+		}
+	}
+	found, err := s.lookUp(ctx, w)
+	if err != nil || found.decided || !found.complete {
+		return err
+	}
+	closed := s.Now().After(provider.WindowEnd(w.attempt, caps).Add(windowSlack))
+	if caps.Guarded[w.attempt.Request.Step] && (sticky || closed) {
+		return s.retryGuarded(ctx, w)
+	}
+	if closed {
+		return s.absent(ctx, w)
+	}
+	return nil
+}
+
+// retryGuarded makes a step anew under a new key. The look-up has shown it undone,
+// and the provider's object allows it only once, so it can't be done twice even if
+// the old attempt is still on its way.
+func (s *Service) retryGuarded(ctx context.Context, w work) error {
+	token := s.NewID()
+	held, err := saga.Take(ctx, s.Pool, w.saga.ID, token, s.Now())
+	if err != nil || held == nil {
+		return err
+	}
+	next := provider.NewAttempt(w.saga.ID, w.attempt.Number+1, w.attempt.Request, s.Now())
+	b := &pgx.Batch{}
+	saga.QueueFence(b, w.saga.ID, token)
+	saga.QueueAttempt(b, w.saga.Provider, next)
+	if err := postgres.Pipeline(ctx, s.Pool, b); err != nil {
+		return fault.Wrap(err, "open the next attempt")
+	}
+	call, ok := provider.Replay(next, s.Providers[w.saga.Provider].Capabilities(), s.Now())
+	if !ok {
+		return fault.New(fault.Internal, "a fresh attempt of saga %s is outside its key window", w.saga.ID)
+	}
+	retry := work{saga: &held.Saga, token: token, attempt: next, was: held.Was, source: "call", rule: RuleRetried, actor: w.actor}
+	return s.finishWork(ctx, retry, s.execute(ctx, retry, call))
+}
+
+// absent closes a saga whose attempt is proven never to have taken effect.
+func (s *Service) absent(ctx context.Context, w work) error {
+	token := s.NewID()
+	held, err := saga.Take(ctx, s.Pool, w.saga.ID, token, s.Now())
+	if err != nil || held == nil {
+		return err
+	}
+	kind := provider.KindAuthorization
+	if held.Kind == provider.Refund {
+		kind = provider.KindRefund
+	}
+	w.saga, w.token, w.source, w.rule = &held.Saga, token, "lookup", RuleAbsent
+	r := &provider.Refusal{Code: "not_charged", Message: "The provider never executed the request: after its idempotency window closed, its records show nothing of it."}
+	return s.finishWork(ctx, w, provider.Result{Outcome: provider.Declined, Refusal: r, Facts: []provider.Fact{{
+		Kind: kind, State: provider.StateFailed, ObjectID: attemptObject + w.attempt.Key, PaymentID: held.TransactionID,
+		RefundID: held.RefundID, Refusal: r, OccurredAt: s.Now(),
+	}}})
+}
+
+type found struct{ decided, complete bool }
+
+// lookUp asks the provider for the present state of the payment's objects, applies
+// what it shows, and gives the lease back.
+func (s *Service) lookUp(ctx context.Context, w work) (found, error) {
+	p, err := find(ctx, s.Pool, selectPayment, w.saga.TransactionID, id.ID{})
+	if err != nil {
+		return found{}, err
+	}
+	f := s.Providers[w.saga.Provider].Find(ctx, provider.Query{
+		Account: p.ProviderAccount, PaymentID: p.ID, Reference: p.Reference(), Since: p.CreatedAt,
+	})
+	w.source, w.rule = "lookup", RuleLookup
+	res := provider.Result{Outcome: provider.Unknown, Facts: f.Facts, Evidence: f.Evidence}
+	switch w.was { // what was pending stays so until a fact decides
+	case saga.AwaitingPayer:
+		res.Outcome = provider.RequiresAction
+	case saga.AwaitingProvider:
+		res.Outcome = provider.Pending
+	}
+	if err := s.finishWork(ctx, w, res); err != nil {
+		return found{}, err
+	}
+	after, err := saga.Find(ctx, s.Pool, w.saga.ID)
+	if err != nil || after == nil {
+		return found{}, err
+	}
+	return found{decided: !after.Open(), complete: f.Complete && !undecidedObject(f.Facts, w.attempt.Request)}, nil
+}
+
+// undecidedObject reports whether the look-up found an object of this very step
+// that has not come to an end: then there is nothing absent, only unfinished.
+func undecidedObject(facts []provider.Fact, r provider.Request) bool {
+	for _, f := range facts {
+		switch r.Step {
+		case provider.Authorize:
+			if f.Kind == provider.KindAuthorization {
+				return true
+			}
+		case provider.Refund:
+			if f.Kind == provider.KindRefund && f.RefundID == r.RefundID {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// finishWork records a result and does after it what a request does after its answer.
+func (s *Service) finishWork(ctx context.Context, w work, res provider.Result) error {
+	a, err := s.record(ctx, w, res, nil)
+	if err != nil {
+		return err
+	}
+	a.After(ctx)
+	return nil
+}
+
+// keepResponse stores evidence that decides nothing yet.
+func (s *Service) keepResponse(ctx context.Context, w work, res provider.Result) error {
+	p := &Payment{ID: w.saga.TransactionID, Provider: w.saga.Provider}
+	b := &pgx.Batch{}
+	s.queueResponse(b, p, response{saga: w.saga.ID, key: w.attempt.Key, operation: w.operation(), result: res}, s.Now())
+	return fault.Wrap(postgres.Pipeline(ctx, s.Pool, b), "keep the provider's answer")
+}
+
+// ApplyEvent merges a provider's webhook event into the payment it names, and says
+// what came of each fact. It returns not_found when no such payment is known (yet).
+func (s *Service) ApplyEvent(ctx context.Context, providerName string, e provider.Event, evidence id.ID) (effect string, err error) {
+	payment := e.PaymentID
+	if payment.IsZero() {
+		if payment, err = s.byReference(ctx, providerName, e.Reference); err != nil {
+			return "", err
+		}
+	}
+	var effects []string
+	err = postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) error {
+		effects = effects[:0]
+		d, err := s.load(ctx, tx, payment, id.ID{})
+		if err != nil {
+			return err
+		}
+		if d.Provider != providerName {
+			return fault.New(fault.Internal, "%s sent event %s about payment %s, which is at %s", providerName, e.ID, payment, d.Provider)
+		}
+		for _, f := range e.Facts {
+			effect, err := d.apply(f)
+			if err != nil {
+				return err
+			}
+			effects = append(effects, fmt.Sprintf("%s.%s: %s", f.Kind, f.State, effect))
+		}
+		d.settle()
+		b := &pgx.Batch{}
+		d.write(b, Source{Name: "webhook", Rule: RuleWebhook, Evidence: evidence,
+			Actor: Actor{Name: "provider:" + e.ID, RequestID: s.self(ctx).RequestID}})
+		return postgres.Pipeline(ctx, tx, b)
+	})
+	if err != nil {
+		return "", err
+	}
+	s.at(ctx, PointRecorded)
+	s.after(payment, nil)(ctx)
+	return strings.Join(effects, "; "), nil
+}
+
+const byReference = `SELECT id FROM transactions WHERE provider = $1 AND provider_transaction_id = $2`
+
+func (s *Service) byReference(ctx context.Context, providerName, reference string) (id.ID, error) {
+	var payment id.ID
+	rows, err := s.Pool.Query(ctx, byReference, providerName, reference)
+	if err != nil {
+		return payment, fault.Wrap(err, "find the payment by its provider's id")
+	}
+	payments, err := pgx.CollectRows(rows, pgx.RowTo[id.ID])
+	if err != nil {
+		return payment, fault.Wrap(err, "find the payment by its provider's id")
+	}
+	if len(payments) != 1 {
+		return payment, errNoPayment()
+	}
+	return payments[0], nil
+}

@@ -1,0 +1,83 @@
+package payment
+
+import (
+	"context"
+	"time"
+
+	"github.com/tollgate/tollgate/shared/id"
+	"github.com/tollgate/tollgate/shared/outbox"
+	"github.com/tollgate/tollgate/shared/saga"
+)
+
+// Wake is the body of a task that carries one saga or one obligation on.
+type Wake struct {
+	SagaID       id.ID `json:"saga_id,omitzero"`
+	ObligationID id.ID `json:"obligation_id,omitzero"`
+}
+
+// wake is a task to be made.
+type wake struct {
+	body     Wake
+	provider string
+	tries    int
+	at       time.Time
+}
+
+// wakeLater makes the task. Failing is fine: the saga is due in the database, and
+// the sweep makes the task again.
+func (s *Service) wakeLater(ctx context.Context, w wake) {
+	if s.Tasks == nil {
+		return
+	}
+	bounded, cancel := context.WithTimeout(ctx, afterTimeout)
+	defer cancel()
+	if err := s.enqueue(bounded, w); err != nil {
+		s.Log.WarnContext(ctx, "the task is left to the sweep", "saga", w.body.SagaID, "obligation", w.body.ObligationID, "error", err)
+	}
+}
+
+func (s *Service) enqueue(ctx context.Context, w wake) error {
+	kind, subject := "saga", w.body.SagaID
+	if subject.IsZero() {
+		kind, subject = "obligation", w.body.ObligationID
+	}
+	// The minute is in the name since a name that was used can't be used again for
+	// hours, and the sweep must be able to make a lost task anew.
+	name := outbox.TaskName(kind+"-"+subject.String(), w.tries, int(w.at.Unix()/60))
+	return s.Tasks.Enqueue(ctx, outbox.Task{
+		Queue: outbox.ResumeQueue(w.provider), Name: name, URL: s.Tasks.Config().ResumeURL, Body: encode(w.body), At: w.at,
+	})
+}
+
+// sweepGrace keeps the sweep off what its own task is about to do.
+const sweepGrace = 20 * time.Second
+
+// EnqueueDue makes a task for each saga and obligation whose time has come or whose
+// worker died, at most limit of each, and says how many.
+func (s *Service) EnqueueDue(ctx context.Context, limit int) (int, error) {
+	now := s.Now()
+	sagas, err := saga.ListDue(ctx, s.Pool, now.Add(-sweepGrace), limit)
+	if err != nil {
+		return 0, err
+	}
+	made := 0
+	for _, d := range sagas {
+		w := wake{body: Wake{SagaID: d.ID}, provider: d.Provider, tries: d.Tries, at: now}
+		if err := s.enqueue(ctx, w); err != nil {
+			return made, err
+		}
+		made++
+	}
+	due, err := listDueObligations(ctx, s.Pool, now, limit)
+	if err != nil {
+		return made, err
+	}
+	for _, o := range due {
+		w := wake{body: Wake{ObligationID: o.ID}, provider: o.Provider, tries: o.Tries, at: now}
+		if err := s.enqueue(ctx, w); err != nil {
+			return made, err
+		}
+		made++
+	}
+	return made, nil
+}

@@ -1,0 +1,261 @@
+// Package saga remembers, durably, what is being asked of a provider.
+//
+// It owns the tables transaction_saga and saga_attempts. A saga is one operation
+// on one payment; an attempt is one request to a provider, committed before its
+// first byte leaves. Whoever works on a saga holds its lease; every write about it
+// carries the lease's token, so a worker that was thought dead can't write after
+// another took over. Where no worker is needed for now, the saga says when the
+// next one is (due_at), and the sweep sees to it.
+//
+//	leased             a worker has it
+//	scheduled          provably not sent; a task will try
+//	awaiting_payer     the payer must authenticate; polled
+//	awaiting_provider  the provider will decide later; polled
+//	unknown            it may have happened; to be proven
+//	done               closed, with its outcome
+//
+// awaiting_provider is told apart from unknown since nothing about it is in doubt:
+// the provider answered, and the answer was "later".
+package saga
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tollgate/tollgate/shared/fault"
+	"github.com/tollgate/tollgate/shared/id"
+	"github.com/tollgate/tollgate/shared/postgres"
+	"github.com/tollgate/tollgate/shared/provider"
+)
+
+// State is where a saga stands.
+type State string
+
+// The states.
+const (
+	Leased           State = "leased"
+	Scheduled        State = "scheduled"
+	AwaitingPayer    State = "awaiting_payer"
+	AwaitingProvider State = "awaiting_provider"
+	Unknown          State = "unknown"
+	Done             State = "done"
+)
+
+// Lease is how long a worker may hold a saga without a word. It is longer than
+// any provider call with its record, so only a dead worker overstays it.
+const Lease = 30 * time.Second
+
+// Saga is one operation.
+type Saga struct {
+	ID            id.ID         `db:"id"`
+	TransactionID id.ID         `db:"transaction_id"`
+	MerchantID    id.ID         `db:"merchant_id"`
+	RefundID      id.ID         `db:"refund_id"`
+	Kind          provider.Step `db:"kind"`
+	State         State         `db:"state"`
+	Provider      string        `db:"provider"`
+	AmountMinor   int64         `db:"amount_minor"`
+	LeaseToken    id.ID         `db:"lease_token"`
+	LeaseUntil    *time.Time    `db:"lease_until"`
+	DueAt         *time.Time    `db:"due_at"`
+	Tries         int           `db:"tries"`
+	Outcome       *string       `db:"outcome"`
+	RequestID     string        `db:"request_id"`
+	CreatedAt     time.Time     `db:"created_at"`
+}
+
+// Open reports whether the operation has not ended.
+func (s *Saga) Open() bool { return s.State != Done }
+
+// Exclusive reports whether the operation tolerates no other beside it.
+func (s *Saga) Exclusive() bool { return s.Kind != provider.Refund }
+
+// Live reports whether a worker holds the saga at the time.
+func (s *Saga) Live(now time.Time) bool {
+	return s.State == Leased && s.LeaseUntil.After(now)
+}
+
+// Columns are the columns of Saga, for queries of other packages that join it.
+const Columns = `id, transaction_id, merchant_id, refund_id, kind, state, provider, amount_minor,
+	lease_token, lease_until, due_at, tries, outcome, request_id, created_at`
+
+const insertSaga = `
+	INSERT INTO transaction_saga (id, transaction_id, merchant_id, refund_id, kind, state, provider, amount_minor,
+		lease_token, lease_until, due_at, tries, outcome, request_id, created_at, updated_at)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15)`
+
+// QueueStart inserts a saga. Where an exclusive one is open on the payment already,
+// the partial unique index transaction_saga_one_open refuses it.
+func QueueStart(b *pgx.Batch, s *Saga) {
+	b.Queue(insertSaga, s.ID, s.TransactionID, s.MerchantID, s.RefundID, s.Kind, s.State, s.Provider, s.AmountMinor,
+		s.LeaseToken, s.LeaseUntil, s.DueAt, s.Tries, s.Outcome, s.RequestID, s.CreatedAt)
+}
+
+const insertAttempt = `
+	INSERT INTO saga_attempts (saga_id, number, transaction_id, step, provider, account, provider_key, request, unsent, created_at)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, false, $9)`
+
+// QueueAttempt inserts an attempt that is about to be sent: from here on it counts
+// as one that may have been.
+func QueueAttempt(b *pgx.Batch, providerName string, a provider.Attempt) {
+	b.Queue(insertAttempt, a.OwnerID, a.Number, a.Request.PaymentID, a.Request.Step, providerName, a.Request.Account,
+		a.Key, a.Request, a.CreatedAt)
+}
+
+// QueueFence makes the transaction fail unless the lease is still held; LeaseLost
+// reports that failure.
+func QueueFence(b *pgx.Batch, saga, token id.ID) {
+	b.Queue(`SELECT expect_lease($1, $2)`, saga, token)
+}
+
+// LeaseLost reports whether err says that a fence did not hold.
+func LeaseLost(err error) bool { return postgres.HasCode(err, postgres.LeaseLost) }
+
+const finishSaga = `
+	UPDATE transaction_saga
+	SET state = 'done', outcome = $2, rule = nullif($3, ''), evidence_id = $4,
+	    lease_token = NULL, lease_until = NULL, due_at = NULL, updated_at = $5
+	WHERE id = $1 AND state <> 'done'`
+
+// QueueFinish closes the saga. rule names how its outcome was proven, if it was not
+// simply answered; evidence is the provider response or event that shows it.
+func QueueFinish(b *pgx.Batch, saga id.ID, outcome, rule string, evidence id.ID, now time.Time) {
+	b.Queue(finishSaga, saga, outcome, rule, evidence, now)
+}
+
+const releaseSaga = `
+	UPDATE transaction_saga
+	SET state = $2, due_at = $3, lease_token = NULL, lease_until = NULL, tries = tries + 1, updated_at = $4
+	WHERE id = $1 AND state <> 'done'`
+
+// QueueRelease gives the lease back: the saga waits in the state until due.
+func QueueRelease(b *pgx.Batch, saga id.ID, state State, due, now time.Time) {
+	b.Queue(releaseSaga, saga, state, due, now)
+}
+
+const closeAttempt = `
+	UPDATE saga_attempts SET outcome = $3, unsent = $4, closed_at = $5 WHERE saga_id = $1 AND number = $2`
+
+// QueueOutcome notes what an attempt yielded. Only a call that is proven to have
+// been its first can make it unsent again.
+func QueueOutcome(b *pgx.Batch, a provider.Attempt, o provider.Outcome, unsent bool, now time.Time) {
+	b.Queue(closeAttempt, a.OwnerID, a.Number, o, unsent, now)
+}
+
+const takeLease = `
+	UPDATE transaction_saga SET state = 'leased', lease_token = $2, lease_until = $3, due_at = NULL, updated_at = $4
+	FROM (SELECT id AS old_id, state AS old_state FROM transaction_saga WHERE id = $1 FOR NO KEY UPDATE) old
+	WHERE id = old_id AND state <> 'done' AND (state <> 'leased' OR lease_until <= $4)
+	RETURNING old_state, ` + Columns
+
+// Held is a saga under the caller's lease.
+type Held struct {
+	Saga
+	Was State `db:"old_state"` // before the lease was taken; Leased: from a worker that overstayed
+}
+
+// Take leases the saga, or returns nil if it is done or another worker has it.
+func Take(ctx context.Context, db postgres.DB, saga, token id.ID, now time.Time) (*Held, error) {
+	rows, err := db.Query(ctx, takeLease, saga, token, now.Add(Lease), now)
+	if err != nil {
+		return nil, fault.Wrap(err, "lease the saga")
+	}
+	h, err := pgx.CollectExactlyOneRow(rows, pgx.RowToAddrOfStructByName[Held])
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	return h, fault.Wrap(err, "lease the saga")
+}
+
+const selectSaga = `SELECT ` + Columns + ` FROM transaction_saga WHERE id = $1`
+
+// Find reads a saga, nil if there is none.
+func Find(ctx context.Context, db postgres.DB, saga id.ID) (*Saga, error) {
+	rows, err := db.Query(ctx, selectSaga, saga)
+	if err != nil {
+		return nil, fault.Wrap(err, "read the saga")
+	}
+	s, err := pgx.CollectExactlyOneRow(rows, pgx.RowToAddrOfStructByName[Saga])
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	return s, fault.Wrap(err, "read the saga")
+}
+
+const selectAttempts = `
+	SELECT number, provider_key, request, unsent, created_at FROM saga_attempts WHERE saga_id = $1 ORDER BY number`
+
+// Attempts reads the saga's attempts, oldest first.
+func Attempts(ctx context.Context, db postgres.DB, saga id.ID) ([]provider.Attempt, error) {
+	rows, err := db.Query(ctx, selectAttempts, saga)
+	if err != nil {
+		return nil, fault.Wrap(err, "read the attempts")
+	}
+	as, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (provider.Attempt, error) {
+		a := provider.Attempt{OwnerID: saga}
+		err := row.Scan(&a.Number, &a.Key, &a.Request, &a.Unsent, &a.CreatedAt)
+		return a, err
+	})
+	return as, fault.Wrap(err, "read the attempts")
+}
+
+const markSending = `UPDATE saga_attempts SET unsent = false WHERE saga_id = $1 AND number = $2`
+
+// Sending records, before a byte leaves, that an attempt proven unsent so far is
+// about to be sent.
+func Sending(ctx context.Context, db postgres.DB, saga, token id.ID, number int) error {
+	b := &pgx.Batch{}
+	QueueFence(b, saga, token)
+	b.Queue(markSending, saga, number)
+	return postgres.Pipeline(ctx, db, b)
+}
+
+const dueSagas = `
+	SELECT id, provider, tries FROM transaction_saga
+	WHERE state <> 'done' AND coalesce(lease_until, due_at) <= $1
+	ORDER BY coalesce(lease_until, due_at) LIMIT $2`
+
+// Due is a saga that waits for a worker.
+type Due struct {
+	ID       id.ID  `db:"id"`
+	Provider string `db:"provider"`
+	Tries    int    `db:"tries"`
+}
+
+// ListDue lists sagas whose lease ran out or whose time has come, longest waiting first.
+func ListDue(ctx context.Context, db postgres.DB, now time.Time, limit int) ([]Due, error) {
+	rows, err := db.Query(ctx, dueSagas, now, limit)
+	if err != nil {
+		return nil, fault.Wrap(err, "list due sagas")
+	}
+	due, err := pgx.CollectRows(rows, pgx.RowToStructByName[Due])
+	return due, fault.Wrap(err, "list due sagas")
+}
+
+const countOpen = `SELECT state, count(*) FROM transaction_saga WHERE state <> 'done' GROUP BY state`
+
+// CountOpen counts the open sagas by state.
+func CountOpen(ctx context.Context, db postgres.DB) (map[State]int64, error) {
+	rows, err := db.Query(ctx, countOpen)
+	if err != nil {
+		return nil, fault.Wrap(err, "count open sagas")
+	}
+	n := map[State]int64{}
+	var state State
+	var count int64
+	_, err = pgx.ForEachRow(rows, []any{&state, &count}, func() error { n[state] = count; return nil })
+	return n, fault.Wrap(err, "count open sagas")
+}
+
+// Backoff is how long a saga waits after its n-th try, n from 0: it doubles from
+// five seconds to an hour.
+func Backoff(n int) time.Duration {
+	const first, most = 5 * time.Second, time.Hour
+	if n >= 10 {
+		return most
+	}
+	return min(first<<n, most)
+}
