@@ -1,0 +1,62 @@
+# Cloud Tasks and Cloud Scheduler: work that waits for its time.
+#
+# A queue's own retries are only for our failures (an instance that dies, a
+# database that is away). When a provider or a merchant fails, the function
+# answers 2xx and makes the next task itself, so that one of them cannot slow
+# the queue for the others. What a queue gives up, the sweep finds in the
+# database.
+
+locals {
+  queues = {
+    provider-stripe = { per_second = 50, concurrent = 100 }
+    webhooks        = { per_second = 500, concurrent = 1000 }
+  }
+}
+
+resource "google_cloud_tasks_queue" "queue" {
+  for_each = local.queues
+
+  name     = each.key
+  location = var.region
+
+  rate_limits {
+    max_dispatches_per_second = each.value.per_second
+    max_concurrent_dispatches = each.value.concurrent
+  }
+
+  # Cloud Tasks stops when both limits are spent, not the first.
+  retry_config {
+    max_attempts       = 100
+    max_retry_duration = "86400s"
+    min_backoff        = "1s"
+    max_backoff        = "300s"
+    max_doublings      = 8
+  }
+
+  stackdriver_logging_config {
+    sampling_ratio = 1
+  }
+}
+
+resource "google_cloud_scheduler_job" "job" {
+  for_each = local.jobs
+
+  name             = each.key
+  region           = var.region
+  schedule         = each.value.schedule
+  time_zone        = "Etc/UTC"
+  attempt_deadline = "${each.value.timeout}s"
+
+  http_target {
+    uri         = local.urls[each.key]
+    http_method = "POST"
+    oidc_token {
+      service_account_email = google_service_account.caller["scheduler"].email
+      audience              = local.urls[each.key]
+    }
+  }
+
+  retry_config {
+    retry_count = 0 # the next run comes in a minute
+  }
+}
