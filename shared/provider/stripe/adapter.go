@@ -1,0 +1,173 @@
+package stripe
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	stripego "github.com/stripe/stripe-go/v76"
+	"github.com/stripe/stripe-go/v76/paymentintent"
+	"github.com/stripe/stripe-go/v76/refund"
+
+	"github.com/tollgate/tollgate/shared/fault"
+	"github.com/tollgate/tollgate/shared/provider"
+)
+
+// Name is the provider's name, in configuration, in rows and in the public API.
+const Name = "stripe"
+
+// keyWindow is how long Stripe is sure to know an idempotency key:
+// https://docs.stripe.com/api/idempotent_requests ("at least 24 hours")
+const keyWindow = 24 * time.Hour
+
+// Adapter is Stripe behind the provider port. It is safe for concurrent use.
+type Adapter struct {
+	intents   paymentintent.Client
+	refunds   refund.Client
+	transport *http.Transport
+	mode      string
+	log       *slog.Logger
+	now       func() time.Time
+}
+
+var _ provider.Adapter = (*Adapter)(nil)
+
+// Options are what an adapter is wired with. Now is required.
+type Options struct {
+	Now func() time.Time
+	Log *slog.Logger // nil logs nothing
+
+	// Dial replaces TCP, for tests.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// ConnectTimeout bounds DNS, TCP and TLS together, ReadTimeout everything after
+	// it. 0 means 2 s and 5 s.
+	ConnectTimeout, ReadTimeout time.Duration
+}
+
+// New makes an adapter. It opens no connection; the error is about the configuration.
+func New(cfg Config, opt Options) (*Adapter, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	if opt.Now == nil {
+		return nil, errors.New("stripe: Options.Now is not set")
+	}
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	opt.ConnectTimeout = cmp.Or(opt.ConnectTimeout, defaultConnectTimeout)
+	opt.ReadTimeout = cmp.Or(opt.ReadTimeout, defaultReadTimeout)
+	transport := newTransport(opt.Dial, opt.ConnectTimeout, opt.ReadTimeout)
+	backend := stripego.GetBackendWithConfig(stripego.APIBackend, &stripego.BackendConfig{
+		URL: stripego.String(strings.TrimRight(cfg.APIBase, "/")),
+		HTTPClient: &http.Client{
+			Transport:     &recorder{next: transport, connect: opt.ConnectTimeout, read: opt.ReadTimeout},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		MaxNetworkRetries: stripego.Int64(0),
+		EnableTelemetry:   stripego.Bool(false),
+		// The library would log whole replies; what matters is in the evidence.
+		LeveledLogger: &stripego.LeveledLogger{Level: stripego.LevelNull},
+	})
+	key := cfg.SecretKey.Reveal()
+	return &Adapter{
+		intents:   paymentintent.Client{B: backend, Key: key},
+		refunds:   refund.Client{B: backend, Key: key},
+		transport: transport,
+		mode:      modeOf(cfg.SecretKey),
+		log:       opt.Log,
+		now:       opt.Now,
+	}, nil
+}
+
+// Name is "stripe".
+func (*Adapter) Name() string { return Name }
+
+// Account is "live" or "test", after the key: the name of the one account, as events
+// state it too.
+func (a *Adapter) Account() string { return a.mode }
+
+// Close closes idle connections. Calls under way go on.
+func (a *Adapter) Close() { a.transport.CloseIdleConnections() }
+
+// Capabilities are the same for every Stripe account.
+func (*Adapter) Capabilities() provider.Capabilities { return capabilities() }
+
+func capabilities() provider.Capabilities {
+	return provider.Capabilities{
+		KeyWindow: map[provider.Step]time.Duration{
+			provider.Authorize: keyWindow, provider.Capture: keyWindow, provider.Void: keyWindow, provider.Refund: keyWindow,
+		},
+		// A PaymentIntent is captured once or canceled once, whatever the key.
+		Guarded:        map[provider.Step]bool{provider.Capture: true, provider.Void: true},
+		PartialCapture: true,
+		MaxAmount:      maxUnits,
+		Units:          Units,
+	}
+}
+
+// Execute performs one attempt with its own idempotency key, and classes what came of
+// it by what is proven.
+func (a *Adapter) Execute(ctx context.Context, call provider.Call) provider.Result {
+	o, err := newOrder(call.Attempt())
+	if err != nil {
+		return a.unsendable(call, o, err)
+	}
+	x := a.exchange(ctx, func(ctx context.Context) error { return a.send(ctx, o) })
+	v := classify(o, call.First(), x, a.now())
+	result := provider.Result{
+		Outcome: v.outcome, Facts: v.facts, Refusal: v.refusal, Reference: v.reference,
+		TimedOut: x.timedOut, Evidence: x.evidence(v.doubt),
+	}
+	a.log.LogAttrs(ctx, slog.LevelInfo, "stripe answered",
+		slog.String("step", string(o.Step)),
+		slog.String("outcome", string(result.Outcome)),
+		slog.Int("status", result.Evidence.Status),
+		slog.String("provider_request_id", result.Evidence.RequestID),
+		slog.Bool("replayed", result.Evidence.Replayed),
+		slog.Duration("duration", result.Evidence.Duration),
+		slog.String("error", result.Evidence.Error),
+	)
+	return result
+}
+
+// exchange makes one request and returns what became of it.
+func (a *Adapter) exchange(ctx context.Context, send func(context.Context) error) *exchange {
+	x := &exchange{}
+	began := a.now()
+	err := send(context.WithValue(ctx, exchangeKey{}, x))
+	x.duration = a.now().Sub(began)
+	if x.err == nil && x.status == 0 {
+		x.err = err // stripe-go refused to make the request
+	}
+	return x
+}
+
+// unsendable is the result of an attempt that can't be put to Stripe. Nothing was
+// sent now; whether it was before, only a first call knows.
+func (a *Adapter) unsendable(call provider.Call, o order, err error) provider.Result {
+	result := provider.Result{
+		Outcome: provider.Unknown, Reference: o.Reference, Evidence: provider.Evidence{Error: "not sent: " + err.Error()},
+	}
+	if !call.First() {
+		return result
+	}
+	result.Outcome = provider.Rejected
+	result.Refusal = &provider.Refusal{Code: "invalid_request", Message: "The gateway could not put the request to Stripe."}
+	if f := (*fault.Error)(nil); errors.As(err, &f) {
+		result.Refusal = &provider.Refusal{Code: string(f.Code), Message: f.Detail}
+	}
+	switch o.Step {
+	case provider.Authorize:
+		result.Facts = []provider.Fact{attemptFact(o, provider.KindAuthorization, result.Refusal, a.now())}
+	case provider.Refund:
+		result.Facts = []provider.Fact{attemptFact(o, provider.KindRefund, result.Refusal, a.now())}
+	}
+	return result
+}

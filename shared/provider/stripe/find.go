@@ -1,0 +1,223 @@
+package stripe
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	stripego "github.com/stripe/stripe-go/v76"
+
+	"github.com/tollgate/tollgate/shared/provider"
+)
+
+const (
+	// listMargin widens a listing into the past, because Stripe stamps objects with its
+	// own clock.
+	listMargin = 5 * time.Minute
+
+	pageSize = 100 // Stripe's limit: https://docs.stripe.com/api/pagination
+
+	// maxPages bounds one listing. A look-up that would need more is not complete.
+	maxPages = 200
+)
+
+// Find reads the present state of a payment's objects: the PaymentIntent of the
+// reference, or without one every PaymentIntent since shortly before q.Since whose
+// metadata names the payment; and the refunds of each. Retrieving and listing are
+// strongly consistent at Stripe. Its Search is not, and is never used:
+// https://docs.stripe.com/search#data-freshness
+//
+// Anything that could not be read, or was not what was asked for, makes the finding
+// incomplete; what was read until then is still in it.
+func (a *Adapter) Find(ctx context.Context, q provider.Query) provider.Finding {
+	s := &search{adapter: a, ctx: ctx, query: q}
+	began := a.now()
+	err := s.run()
+	finding := provider.Finding{Complete: err == nil, Facts: s.facts, Evidence: s.last.evidence(err)}
+	finding.Evidence.Body = clipBytes(strings.Join(s.seen, "\n"), maxEvidenceBytes)
+	finding.Evidence.Duration = a.now().Sub(began)
+	return finding
+}
+
+// search is one Find under way.
+type search struct {
+	adapter *Adapter
+	ctx     context.Context
+	query   provider.Query
+
+	facts []provider.Fact
+	seen  []string // what the replies showed, for the evidence
+	last  exchange
+}
+
+func (s *search) run() error {
+	if s.query.PaymentID.IsZero() {
+		return errors.New("a look-up needs the payment's id")
+	}
+	references := []string{s.query.Reference}
+	if s.query.Reference == "" {
+		var err error
+		if references, err = s.list(); err != nil {
+			return err
+		}
+	}
+	for _, reference := range references {
+		if err := s.intent(reference); err != nil {
+			return err
+		}
+		if err := s.refunds(reference); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// list finds the PaymentIntents that name the payment.
+func (s *search) list() ([]string, error) {
+	if s.query.Since.IsZero() {
+		return nil, errors.New("a look-up without a reference needs a time since when")
+	}
+	since := s.query.Since.Add(-listMargin).Unix()
+	var found []string
+	listed, err := s.pages(func(ctx context.Context, after *string) error {
+		return s.adapter.intents.List(&stripego.PaymentIntentListParams{
+			ListParams: stripego.ListParams{
+				Context: ctx, Single: true, Limit: stripego.Int64(pageSize), StartingAfter: after,
+			},
+			CreatedRange: &stripego.RangeQueryParams{GreaterThanOrEqual: since},
+		}).Err()
+	}, func(raw json.RawMessage) (string, error) {
+		pi, err := decodeIntent(raw)
+		if err != nil {
+			return "", err
+		}
+		if paymentOf(pi.Metadata) == s.query.PaymentID {
+			found = append(found, pi.ID)
+		}
+		return pi.ID, nil
+	})
+	s.note("payment_intents created since %d: listed %d, matching %d, complete %t", since, listed, len(found), err == nil)
+	return found, err
+}
+
+// intent retrieves one PaymentIntent and takes its facts.
+func (s *search) intent(reference string) error {
+	x := s.get(func(ctx context.Context) error {
+		_, err := s.adapter.intents.Get(reference, &stripego.PaymentIntentParams{
+			Params: stripego.Params{Context: ctx}, Expand: latestCharge(),
+		})
+		return err
+	})
+	s.note("%s", mask(x.body))
+	if err := x.failed(); err != nil {
+		return err
+	}
+	pi, err := decodeIntent(x.body)
+	if err != nil {
+		return err
+	}
+	if pi.ID != reference || paymentOf(pi.Metadata) != s.query.PaymentID {
+		return fmt.Errorf("PaymentIntent %s: %w", pi.ID, errForeign)
+	}
+	facts, err := intentFacts(pi, s.adapter.now())
+	if err != nil {
+		return err
+	}
+	s.facts = append(s.facts, facts...)
+	return nil
+}
+
+// refunds lists the refunds of one PaymentIntent and takes their facts.
+func (s *search) refunds(reference string) error {
+	listed, err := s.pages(func(ctx context.Context, after *string) error {
+		return s.adapter.refunds.List(&stripego.RefundListParams{
+			ListParams: stripego.ListParams{
+				Context: ctx, Single: true, Limit: stripego.Int64(pageSize), StartingAfter: after,
+			},
+			PaymentIntent: stripego.String(reference),
+		}).Err()
+	}, func(raw json.RawMessage) (string, error) {
+		s.note("%s", mask(raw))
+		re, err := decodeRefund(raw)
+		if err != nil {
+			return "", err
+		}
+		if re.PaymentIntent == nil || re.PaymentIntent.ID != reference {
+			return "", fmt.Errorf("refund %s is not of %s", re.ID, reference)
+		}
+		facts, err := refundFacts(re, s.adapter.now())
+		if err != nil {
+			return "", err
+		}
+		s.facts = append(s.facts, facts...)
+		return re.ID, nil
+	})
+	s.note("refunds of %s: listed %d, complete %t", reference, listed, err == nil)
+	return err
+}
+
+// pages reads a listing to its end, page by page: request asks for the one after an
+// object, each takes an element and returns its id. stripe-go's own iteration would
+// take an empty object for an empty list, and a page that promises more but holds
+// nothing for the end.
+func (s *search) pages(request func(ctx context.Context, after *string) error, each func(json.RawMessage) (string, error)) (listed int, err error) {
+	var after *string
+	for range maxPages {
+		x := s.get(func(ctx context.Context) error { return request(ctx, after) })
+		if err := x.failed(); err != nil {
+			s.note("%s", mask(x.body))
+			return listed, err
+		}
+		var page struct {
+			Object  string             `json:"object"`
+			Data    *[]json.RawMessage `json:"data"`
+			HasMore *bool              `json:"has_more"`
+		}
+		if err := json.Unmarshal(x.body, &page); err != nil {
+			return listed, fmt.Errorf("not a list: %w", err)
+		}
+		if page.Object != "list" || page.Data == nil || page.HasMore == nil {
+			return listed, fmt.Errorf("not a list but %.40q", page.Object)
+		}
+		for _, raw := range *page.Data {
+			last, err := each(raw)
+			if err != nil {
+				return listed, err
+			}
+			listed++
+			after = &last
+		}
+		if !*page.HasMore {
+			return listed, nil
+		}
+		if len(*page.Data) == 0 {
+			return listed, errors.New("a page without elements promises more")
+		}
+	}
+	return listed, fmt.Errorf("the listing has more than %d pages", maxPages)
+}
+
+func (s *search) get(send func(context.Context) error) *exchange {
+	x := s.adapter.exchange(s.ctx, send)
+	s.last.status, s.last.header, s.last.err, s.last.timedOut = x.status, x.header, x.err, x.timedOut
+	return x
+}
+
+func (s *search) note(format string, args ...any) {
+	s.seen = append(s.seen, fmt.Sprintf(format, args...))
+}
+
+// failed says why a reply shows nothing.
+func (x *exchange) failed() error {
+	if x.err != nil {
+		return x.err
+	}
+	if x.status != http.StatusOK {
+		return fmt.Errorf("status %d", x.status)
+	}
+	return nil
+}
