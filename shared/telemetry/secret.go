@@ -14,8 +14,9 @@ const masked = "[masked]"
 // password. It prints, logs and encodes as "[masked]"; Reveal gives the value to
 // the code that must send or compare it.
 //
-// Printing a struct shows its unexported fields without asking their types, so
-// keep a Secret in an exported field or don't print the struct.
+// Three ways of printing never ask a value's type: fmt for the unexported fields
+// of a struct, fmt's %p, and encoding/json for the keys of a map. Keep a Secret in
+// an exported field, or don't print the struct; don't make it a key.
 type Secret string
 
 // Reveal returns the value itself.
@@ -27,13 +28,13 @@ func (Secret) String() string { return masked }
 // GoString returns "[masked]".
 func (Secret) GoString() string { return masked }
 
-// Format writes "[masked]" for every verb, %x and %d included.
+// Format writes "[masked]" whatever the verb, %x and %d included.
 func (Secret) Format(f fmt.State, _ rune) { io.WriteString(f, masked) }
 
 // LogValue is "[masked]".
 func (Secret) LogValue() slog.Value { return slog.StringValue(masked) }
 
-// MarshalText returns "[masked]"; it serves JSON, XML and map keys.
+// MarshalText returns "[masked]".
 func (Secret) MarshalText() ([]byte, error) { return []byte(masked), nil }
 
 // MarshalJSON returns "[masked]" as a JSON string.
