@@ -16,6 +16,7 @@ const (
 	effectObligation = "obligation" // it came too late, and is to be undone
 	effectDischarged = "discharged" // it proves an obligation done
 	effectRepeated   = "repeated"   // this very fact was recorded before
+	effectRelease    = "release"    // a refund object by which the provider shows what a partial capture released
 )
 
 // apply merges one fact into the payment. It is the one way by which a provider's
@@ -58,8 +59,8 @@ func (d *dossier) apply(f provider.Fact) (effect string, err error) {
 
 func (d *dossier) record(f provider.Fact, refund id.ID, effect string) string {
 	d.facts = append(d.facts, recordedFact{Fact: f, refundID: refund, effect: effect})
-	d.known = append(d.known, knownFact{Provider: d.Provider, ObjectID: f.ObjectID, State: f.State, Kind: f.Kind, Rank: f.Rank()})
-	if effect != effectStale && effect != effectConfirmed {
+	d.known = append(d.known, knownFact{Provider: d.Provider, ObjectID: f.ObjectID, State: f.State, Kind: f.Kind, Rank: f.Rank(), Effect: effect})
+	if effect != effectStale && effect != effectConfirmed && effect != effectRelease {
 		d.note("%s.%s", f.Kind, f.State)
 	}
 	return effect

@@ -59,3 +59,15 @@ func delta[T any](old, new *T) map[string]any {
 	}
 	return d
 }
+
+// foldMismatches lists the rows of a table (%s) that the log does not give back.
+// Aggregating the deltas as objects keeps the last value of each column.
+const foldMismatches = `
+	WITH folded AS (
+		SELECT object_id, jsonb_object_agg(column_name, value ORDER BY version) AS state
+		FROM (SELECT l.object_id, l.version, d.key AS column_name, d.value
+		      FROM transaction_audit_log l, jsonb_each(l.delta) d
+		      WHERE l.kind = 'change' AND l.object = $1) changes
+		GROUP BY object_id)
+	SELECT t.id::text FROM %[1]s t FULL JOIN folded f ON f.object_id = t.id
+	WHERE t IS DISTINCT FROM jsonb_populate_record(NULL::%[1]s, f.state)`
