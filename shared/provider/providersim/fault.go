@@ -184,6 +184,16 @@ func (f *Fault) complete() error {
 // aboutWebhooks tells the faults of sent events from those of requests.
 func (k FaultKind) aboutWebhooks() bool { return strings.HasPrefix(string(k), "webhook_") }
 
+// onTheWire tells the faults that strike an answer on its way, and so a replayed
+// one too, from those of the provider.
+func (k FaultKind) onTheWire() bool {
+	switch k {
+	case DelayAfter, HangAfter, DropAfter, HTMLAfter, BadJSON, WrongAmount:
+		return true
+	}
+	return false
+}
+
 func kindNames() []string {
 	names := make([]string, 0, len(defaults))
 	for k := range defaults {

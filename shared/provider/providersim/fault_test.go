@@ -90,20 +90,22 @@ func TestFaults(t *testing.T) {
 			first := request()
 			faulty(fault)(first)
 			first.Context = ctx
+			answer := make(chan error, 1)
+			go func() {
+				_, err := b.intents.New(first)
+				answer <- err
+			}()
 			if strings.Contains(kind, "hang") {
-				go func() {
-					until(t, "the request has come as far as it will", func() bool {
-						return b.Counters()["fault."+kind] == 1 && (!want.acted || len(b.Effects()) == 1)
-					})
-					b.quiesce() // which does not wait for the hanging one
-					leave()
-				}()
+				until(t, "the request has come as far as it will", func() bool {
+					return b.Counters()["fault."+kind] == 1 && (!want.acted || len(b.Effects()) == 1)
+				})
+				b.quiesce() // which does not wait for the hanging one
+				leave()
 			}
-			_, err := b.intents.New(first)
-			want.sees(t, err)
+			want.sees(t, <-answer)
 			wantEqual(t, "acted", len(b.Effects()) == 1, want.acted)
 
-			_, err = b.intents.New(request())
+			_, err := b.intents.New(request())
 			want.retry(t, err)
 			wantEqual(t, "acted after the retry", len(b.Effects()) == 1, want.actsBy)
 
@@ -180,6 +182,24 @@ func TestSilentDropIsRepeatedByTheTransport(t *testing.T) {
 	pi := b.create(payment(5000, "pm_card_visa", keyed("k")))
 	wantEqual(t, "replay", replayed(pi), true)
 	wantEqual(t, "requests", b.Counters()["authorize.requests"], 3)
+}
+
+func TestReplaysMeetOnlyFaultsOfTheNetwork(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.create(payment(5000, "pm_card_visa", keyed("k")))
+	for _, fault := range []string{"500_before", "500_after", "late_500", "late_drop", "late_hang", "delay_before; for=1h"} {
+		pi := b.create(payment(5000, "pm_card_visa", keyed("k"), faulty(fault)))
+		wantEqual(t, fault+": replay", replayed(pi), true)
+		kind, _, _ := strings.Cut(fault, ";")
+		wantEqual(t, fault+": counted", b.Counters()["fault."+kind], 0)
+	}
+	_, err := b.intents.New(payment(5000, "pm_card_visa", keyed("k"), faulty("drop_after")))
+	notStripe(t, err)
+	b.advance(time.Hour)
+	if diff := cmp.Diff([]string{"authorize", "capture"}, b.effects()); diff != "" {
+		t.Errorf("effects (-want +got):\n%s", diff)
+	}
 }
 
 func TestLateSuccessMeetsTheStateOfItsTime(t *testing.T) {

@@ -71,6 +71,9 @@ func (g *rig) Close() {
 	g.sender.close()
 }
 
+// strikes counts a fault. It is called once the fault's victim is certain.
+func (g *rig) strikes(f Fault) { g.count("fault." + string(f.Kind)) }
+
 // activity counts work under way and lets others wait for the count to be zero.
 type activity struct {
 	mu   sync.Mutex

@@ -99,7 +99,7 @@ func (s *sender) send(h hook, metadata map[string]string) {
 		operation: Webhook, event: h.event,
 		metadata: func() map[string]string { return metadata },
 	}) {
-		s.rig.count("fault." + string(f.Kind))
+		s.rig.strikes(f)
 		switch f.Kind {
 		case WebhookLose:
 			lose = true

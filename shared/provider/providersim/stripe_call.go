@@ -37,10 +37,7 @@ func (s *Stripe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.send(w, r, Fault{}, c.finish(s.errorReply(err)), nil)
 		return
 	}
-	if fault.Kind != "" {
-		s.count("fault." + string(fault.Kind))
-	}
-	rep := s.answer(c, fault)
+	rep, fault := s.answer(c, fault)
 	s.send(w, r, fault, c.finish(rep), tamperStripe)
 }
 
@@ -54,9 +51,9 @@ func origin(r *http.Request) string {
 
 // admit decodes a request, checks its key, and finds the fault that awaits it.
 func (s *Stripe) admit(c *call, r *http.Request) (Fault, *stripeError) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxRequestBytes))
-	if err != nil {
-		return Fault{}, invalid("", "", "The request's body could not be read.")
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxRequestBytes+1))
+	if err != nil || len(body) > maxRequestBytes {
+		return Fault{}, invalid("", "", "The request's body could not be read: it may have up to %d bytes.", maxRequestBytes)
 	}
 	if problem := s.authenticate(r); problem != nil {
 		return Fault{}, problem
@@ -124,41 +121,60 @@ func maskKey(key string) string {
 	return key[:8] + strings.Repeat("*", len(key)-12) + key[len(key)-4:]
 }
 
-// answer does what the request asks, within what the fault lets it do. Faults
-// that spoil the answer on its way are left to send.
-func (s *Stripe) answer(c *call, fault Fault) reply {
+// answer does what the request asks, within what the fault lets it do. It
+// returns the part of the fault that is still to strike, on the answer's way.
+func (s *Stripe) answer(c *call, fault Fault) (reply, Fault) {
 	switch fault.Kind {
 	case DropBefore, HangBefore, HTMLBefore:
-		return reply{}
+		s.strikes(fault)
+		return reply{}, fault
 	case RateLimited:
+		s.strikes(fault)
 		return s.errorReply(&stripeError{
 			status: http.StatusTooManyRequests, Type: "invalid_request_error", Code: "rate_limit",
 			Message: "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits.",
-		})
+		}), Fault{}
 	case Conflict:
-		return s.errorReply(keyInUse(c.key))
+		s.strikes(fault)
+		return s.errorReply(keyInUse(c.key)), Fault{}
 	}
-	rec, stored, problem := s.keys.begin(c, s.now())
-	if problem != nil {
-		return s.errorReply(problem)
-	}
+	rec, stored := s.claim(c)
 	if stored != nil {
-		s.count(string(c.route.operation) + ".replays")
-		return *stored
+		if !fault.Kind.onTheWire() {
+			return *stored, Fault{}
+		}
+		s.strikes(fault)
+		return *stored, fault
+	}
+	if fault.Kind != "" {
+		s.strikes(fault)
 	}
 	switch fault.Kind {
 	case DelayBefore:
 		s.wait(fault.For)
 	case Error500Before:
-		return s.keys.finish(rec, c, s.errorReply(internalError()))
+		return s.keys.finish(rec, s.errorReply(internalError())), Fault{}
 	case LateError:
 		s.schedule(s.now().Add(fault.For), func() { s.execute(c) })
-		return s.keys.finish(rec, c, s.errorReply(internalError()))
+		return s.keys.finish(rec, s.errorReply(internalError())), Fault{}
 	case LateDrop, LateHang:
 		s.schedule(s.now().Add(fault.For), func() { s.settle(rec, c, Fault{}) })
-		return reply{}
+		return reply{}, fault
 	}
-	return s.settle(rec, c, fault)
+	return s.settle(rec, c, fault), fault
+}
+
+// claim takes the request's key, or returns the answer of the request that has it.
+func (s *Stripe) claim(c *call) (*keyRecord, *reply) {
+	rec, stored, problem := s.keys.begin(c, s.now())
+	switch {
+	case problem != nil:
+		rep := s.errorReply(problem)
+		return nil, &rep
+	case stored != nil:
+		s.count(string(c.route.operation) + ".replays")
+	}
+	return rec, stored
 }
 
 // settle executes a request and keeps its result under the key, unless the
@@ -172,7 +188,7 @@ func (s *Stripe) settle(rec *keyRecord, c *call, fault Fault) reply {
 	if fault.Kind == Error500After {
 		rep = s.errorReply(internalError())
 	}
-	return s.keys.finish(rec, c, rep)
+	return s.keys.finish(rec, rep)
 }
 
 // execute runs a request against the account. It reports whether execution

@@ -65,7 +65,7 @@ func (k *keyStore) begin(c *call, now time.Time) (*keyRecord, *reply, *stripeErr
 }
 
 // finish stores the result under the key and returns it.
-func (k *keyStore) finish(rec *keyRecord, c *call, rep reply) reply {
+func (k *keyStore) finish(rec *keyRecord, rep reply) reply {
 	if rec == nil {
 		return rep
 	}
