@@ -1,0 +1,124 @@
+package tidy
+
+import (
+	"fmt"
+	"go/ast"
+	"go/token"
+	"io/fs"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func TestEachFunctionsFolderIsOnePackage(t *testing.T) {
+	t.Parallel()
+	report(t, functionFolders(repository(t)))
+}
+
+// functionFolders holds every folder of functions/ to one package without
+// sub-packages, with tests inside it, and with the function Build.
+func functionFolders(tr *tree) (broken []string) {
+	for _, p := range tr.sorted() {
+		name, ok := strings.CutPrefix(p.folder, "functions/")
+		if !ok {
+			continue
+		}
+		if strings.Contains(name, "/") {
+			broken = append(broken, p.folder+": a function's folder has no packages inside it")
+			continue
+		}
+		for _, f := range append(slices.Clone(p.source), p.tests...) {
+			if f.ast.Name.Name != name {
+				broken = append(broken, fmt.Sprintf("%s is of package %s, not %s", f.path, f.ast.Name.Name, name))
+			}
+		}
+		if len(p.tests) == 0 {
+			broken = append(broken, p.folder+" has no tests")
+		}
+		if !slices.ContainsFunc(p.source, declaresBuild) {
+			broken = append(broken, p.folder+" has no function Build")
+		}
+	}
+	return broken
+}
+
+func declaresBuild(f *file) bool {
+	return slices.ContainsFunc(f.ast.Decls, func(d ast.Decl) bool {
+		fn, ok := d.(*ast.FuncDecl)
+		return ok && fn.Recv == nil && fn.Name.Name == "Build"
+	})
+}
+
+func TestTerraformHasEveryFunction(t *testing.T) {
+	t.Parallel()
+	report(t, terraformHasFunctions(repository(t)))
+}
+
+// terraformHasFunctions holds the folders of functions/, and the names under
+// which they register, against the table in terraform/functions.tf.
+func terraformHasFunctions(tr *tree) (broken []string) {
+	text, err := fs.ReadFile(tr.files, "terraform/functions.tf")
+	if err != nil {
+		return []string{err.Error()}
+	}
+	deployed := terraformFunctions(string(text))
+	for _, p := range tr.sorted() {
+		name, ok := strings.CutPrefix(p.folder, "functions/")
+		if !ok || strings.Contains(name, "/") {
+			continue
+		}
+		entryPoint, ok := deployed[name]
+		if !ok {
+			broken = append(broken, p.folder+" is not in terraform/functions.tf")
+			continue
+		}
+		if registered := p.registered(); !slices.Equal(registered, []string{entryPoint}) {
+			broken = append(broken, fmt.Sprintf("%s registers %q, terraform deploys %q", p.folder, registered, entryPoint))
+		}
+	}
+	return broken
+}
+
+var (
+	functionsTable = regexp.MustCompile(`(?ms)^  functions = \{\n(.*?)^  \}`)
+	functionsRow   = regexp.MustCompile(`(?m)^    (\w+)\s*= \{.*?\bentry_point\s*= "(\w+)"`)
+)
+
+// terraformFunctions returns the entry points in the table, by function.
+func terraformFunctions(text string) map[string]string {
+	entryPoints := map[string]string{}
+	table := functionsTable.FindStringSubmatch(text)
+	if table == nil {
+		return entryPoints
+	}
+	for _, row := range functionsRow.FindAllStringSubmatch(table[1], -1) {
+		entryPoints[row[1]] = row[2]
+	}
+	return entryPoints
+}
+
+// registered returns the names that the package gives to api.Function.
+func (p *pkg) registered() []string {
+	var names []string
+	for _, f := range p.source {
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok || len(call.Args) == 0 {
+				return true
+			}
+			s, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok || s.Sel.Name != "Function" {
+				return true
+			}
+			if lit, ok := call.Args[0].(*ast.BasicLit); ok && lit.Kind == token.STRING {
+				if name, err := strconv.Unquote(lit.Value); err == nil {
+					names = append(names, name)
+				}
+			}
+			return true
+		})
+	}
+	return names
+}
