@@ -265,3 +265,14 @@ func mustParse(t *testing.T, s string) id.ID {
 
 func minor(n int64) *int64 { return &n }
 
+
+// webhook brings the provider's present view of the payment as an event would.
+func (r *rig) webhook(p View) {
+	f := r.Providers["stripe"].Find(r.t.Context(), provider.Query{
+		Account: "default", PaymentID: paymentID(r.t, p), Reference: deref(p.ProviderTransactionID), Since: epoch,
+	})
+	_, err := r.ApplyEvent(r.t.Context(), "stripe", provider.Event{ID: "evt_test", PaymentID: paymentID(r.t, p), Facts: f.Facts}, r.NewID())
+	if err != nil {
+		r.t.Error(err)
+	}
+}
