@@ -84,7 +84,8 @@ func TestOtherProcessesUseTheSimulator(t *testing.T) {
 	wantEqual(t, "webhook moved", b.sim("PUT", "webhook", `{"url":""}`, nil), 204)
 	b.clock.Set(*due.NextDue)
 	var ran map[string]int
-	b.sim("POST", "due/run", "", &ran) // runs nothing: the request itself ran what was due
+	b.sim("POST", "due/run", "", &ran)
+	wantEqual(t, "ran", ran["ran"], 1)
 	wantEqual(t, "quiet", b.sim("POST", "quiesce", "", nil), 204)
 	b.sim("GET", "effects", "", &effects)
 	wantEqual(t, "expiry", effects[len(effects)-1].Kind, providersim.EffectExpire)

