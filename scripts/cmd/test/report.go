@@ -147,7 +147,9 @@ func (r *report) testEvent(e event) {
 	case "run":
 		p.running[e.Test] = &testRun{began: time.Now()}
 		for parent := range parentsOf(e.Test) {
-			p.parents[parent] = p.parents[parent]
+			if _, known := p.parents[parent]; !known {
+				p.parents[parent] = false
+			}
 		}
 	case "output":
 		if t := p.running[e.Test]; t != nil {
