@@ -39,6 +39,9 @@ func TestWebhookFaults(t *testing.T) {
 			if diff := cmp.Diff(want.now, b.receiver.names(t)); diff != "" {
 				t.Errorf("at once (-want +got):\n%s", diff)
 			}
+			if _, ok := b.NextDue(); ok != (want.later != nil) {
+				t.Errorf("something is still to be sent: %v", ok)
+			}
 			b.advance(time.Hour)
 			if diff := cmp.Diff(append(want.now, want.later...), b.receiver.names(t)); diff != "" {
 				t.Errorf("an hour later (-want +got):\n%s", diff)
