@@ -50,7 +50,7 @@ func (keptBody) Close() error { return nil }
 // take a fraction that happens to be whole, a second document, the last of two equal
 // members, any case of a name, and null for anything; each of those can hide a
 // mistake that moves money, so each is refused, in words that name the member and
-// the fix.
+// the fix. So are empty strings, but for the values of a map.
 //
 // A field tagged `api:"required"` must be there. Card numbers in any string, names
 // included, are refused before anything else is said about the body, and not echoed.
@@ -130,7 +130,7 @@ func (d *decoder) assign(path string, n node, v reflect.Value) {
 	case reflect.Slice:
 		d.array(path, n, v)
 	case reflect.String:
-		if d.is(path, n, kindString) && d.clean(path, n.text) {
+		if d.is(path, n, kindString) && d.clean(path, n.text) && d.filled(path, n.text) {
 			v.SetString(n.text)
 		}
 	case reflect.Bool:
@@ -158,6 +158,14 @@ func (d *decoder) clean(path, s string) bool {
 		return false
 	}
 	return true
+}
+
+// filled refuses an empty string, which says nothing, and so is a mistake or a null.
+func (d *decoder) filled(path, s string) bool {
+	if s == "" {
+		d.refuse(path, "is empty; leave it out instead")
+	}
+	return s != ""
 }
 
 func (d *decoder) integer(path string, n node, v reflect.Value) {

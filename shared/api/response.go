@@ -39,7 +39,7 @@ func JSON(status int, v any) (Response, error) {
 
 // Answered passes on what an operation under an Idempotency-Key answers.
 func Answered(a idempotency.Answer) Response {
-	resp := Response{Status: a.Status, Body: a.Body, Header: http.Header{}}
+	resp := Response{Status: a.Status, Body: a.Body, Header: http.Header{}, After: a.After}
 	if a.Replayed {
 		resp.Header.Set("Idempotent-Replayed", "true")
 	}
