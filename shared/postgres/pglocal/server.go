@@ -102,7 +102,7 @@ const (
 	loopback  = "127.0.0.1"
 	superuser = "postgres"
 
-	startTimeout = time.Minute
+	startTimeout = 3 * time.Minute // on a machine that does much else
 	pollInterval = 10 * time.Millisecond
 )
 

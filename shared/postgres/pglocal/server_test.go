@@ -271,10 +271,10 @@ func parentOf(pid int) int {
 	return 0
 }
 
-// waitUntil asks every 10 ms, for at most 30 s.
+// waitUntil asks every 10 ms, for at most two minutes.
 func waitUntil(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
 	for !done() {
