@@ -14,7 +14,7 @@ import (
 var layers = [][]string{
 	{"money", "id", "fault", "pan"}, // values, of the standard library alone
 	{"postgres", "control", "config", "telemetry"},
-	{"ledger", "idempotency", "saga", "outbox", "provider", "admission"},
+	{"ledger", "idempotency", "saga", "inbox", "outbox", "provider", "admission"},
 	{"payment", "merchant"},
 	{"webhook", "reconcile", "settlement"},
 	{"api", "task"},
