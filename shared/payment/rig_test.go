@@ -265,7 +265,6 @@ func mustParse(t *testing.T, s string) id.ID {
 
 func minor(n int64) *int64 { return &n }
 
-
 // webhook brings the provider's present view of the payment as an event would.
 func (r *rig) webhook(p View) {
 	f := r.Providers["stripe"].Find(r.t.Context(), provider.Query{
