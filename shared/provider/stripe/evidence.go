@@ -88,11 +88,14 @@ func mask(body []byte) string {
 	return clipBytes(m.out.String(), maxEvidenceBytes-len(cutOff)) + cutOff
 }
 
-// foreign keeps the beginning of what is not JSON: a proxy's page, most likely.
+// foreign keeps the beginning of what is not JSON: a proxy's page, most likely. It
+// stops at the first brace, behind which damaged JSON may begin.
 func foreign(body []byte) string {
-	s := strings.ToValidUTF8(string(body[:min(len(body), maxForeignBytes)]), "?")
-	s = telemetry.Mask(strings.ReplaceAll(s, "\x00", "?")) // PostgreSQL takes no NUL
-	if len(body) > maxForeignBytes {
+	start := string(body[:min(len(body), maxForeignBytes)])
+	s, _, braced := strings.Cut(start, "{")
+	s = strings.ReplaceAll(strings.ToValidUTF8(s, "?"), "\x00", "?") // PostgreSQL takes no NUL
+	s = telemetry.Mask(s)
+	if braced || len(body) > maxForeignBytes {
 		s += cutOff
 	}
 	return s

@@ -40,10 +40,11 @@ func Verify(header string, body []byte, secrets []telemetry.Secret, now time.Tim
 	}
 	valid := false
 	for _, secret := range secrets {
-		if secret == "" {
+		key := strings.TrimSpace(secret.Reveal()) // a list in a variable may have spaces
+		if key == "" {
 			continue // anybody can sign with an empty key
 		}
-		mac := hmac.New(sha256.New, []byte(secret.Reveal())) // the whole secret, whsec_ included
+		mac := hmac.New(sha256.New, []byte(key)) // the whole secret, whsec_ included
 		mac.Write([]byte(signed.time + "."))
 		mac.Write(body)
 		want := mac.Sum(nil)
