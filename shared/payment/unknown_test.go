@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -292,7 +293,7 @@ func TestAWorkerThatOverstayedItsLeaseIsFencedOff(t *testing.T) {
 	t.Parallel()
 	r, online := offline(t)
 	stuck, resume := make(chan id.ID), make(chan struct{})
-	r.Providers["stripe"] = stalled{r.Providers["stripe"], stuck, resume}
+	r.Providers["stripe"] = &stalled{Adapter: r.Providers["stripe"], stuck: stuck, resume: resume}
 	answered := make(chan int)
 	go func() {
 		a, err := r.Create(t.Context(), r.caller, r.key("/v1/payments"), r.params(Manual))
@@ -332,7 +333,7 @@ func TestAnOverstayedWorkerCanNotCallUnsentWhatAnotherSent(t *testing.T) {
 	t.Parallel()
 	r, online := offline(t)
 	stuck, resume := make(chan id.ID), make(chan struct{})
-	r.Providers["stripe"] = stalled{r.Providers["stripe"], stuck, resume}
+	r.Providers["stripe"] = &stalled{Adapter: r.Providers["stripe"], stuck: stuck, resume: resume}
 	answered := make(chan int)
 	go func() {
 		a, err := r.Create(t.Context(), r.caller, r.key("/v1/payments"), r.params(Manual))
@@ -372,13 +373,14 @@ func TestAnOverstayedWorkerCanNotCallUnsentWhatAnotherSent(t *testing.T) {
 // stalled holds its first caller back until told.
 type stalled struct {
 	provider.Adapter
+	called atomic.Bool
 	stuck  chan id.ID
 	resume chan struct{}
 }
 
-func (s stalled) Execute(ctx context.Context, call provider.Call) provider.Result {
+func (s *stalled) Execute(ctx context.Context, call provider.Call) provider.Result {
 	res := s.Adapter.Execute(ctx, call)
-	if call.First() {
+	if s.called.CompareAndSwap(false, true) {
 		s.stuck <- call.Attempt().Request.PaymentID
 		<-s.resume
 	}
