@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -269,5 +270,28 @@ func TestTimeouts(t *testing.T) {
 				a.Close()
 			})
 		})
+	}
+}
+
+// One line a call, with what identifies it and without what it carried.
+func TestCallsAreLogged(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	server := always(t, reply(402, errorBody(cardError().with(fields{"payment_intent": declinedIntent()}))))
+	a := newAdapter(t, server.base(), Options{Log: slog.New(slog.NewTextHandler(&out, nil))})
+	a.Execute(t.Context(), firstCall(t, request(authorize)))
+	line := out.String()
+	if strings.Count(line, "\n") != 1 {
+		t.Errorf("not one line: %s", line)
+	}
+	for _, want := range []string{"step=authorize", "outcome=declined", "status=402", "provider_request_id=req_raw"} {
+		if !strings.Contains(line, want) {
+			t.Errorf("%q is not in %s", want, line)
+		}
+	}
+	for _, secret := range []string{testKey, "hush", "pm_card_visa"} {
+		if strings.Contains(line, secret) {
+			t.Errorf("%q is in %s", secret, line)
+		}
 	}
 }

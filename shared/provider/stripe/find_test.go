@@ -69,8 +69,10 @@ const (
 // listIntents is bounded by five minutes before noon.
 var listIntents = fmt.Sprintf("/v1/payment_intents?limit=100&created[gte]=%d", noon.Unix()-300)
 
-var byReference = provider.Query{Account: testMode, PaymentID: ourPayment, Reference: ourIn, Since: noon}
-var byMetadata = provider.Query{Account: testMode, PaymentID: ourPayment, Since: noon}
+var (
+	byReference = provider.Query{Account: testMode, PaymentID: ourPayment, Reference: ourIn, Since: noon}
+	byMetadata  = provider.Query{Account: testMode, PaymentID: ourPayment, Since: noon}
+)
 
 func other(n int) fields {
 	return intentIn("succeeded").with(fields{"id": fmt.Sprintf("pi_other%d", n), "metadata": fields{"tollgate_payment": "pay_x"}})
