@@ -41,6 +41,9 @@ func newAdapter(t testing.TB, base string, opt Options) *Adapter {
 	if opt.Now == nil {
 		opt.Now = func() time.Time { return noon }
 	}
+	if opt.Dial == nil { // real sockets, in real time: a busy machine is no timeout
+		opt.ConnectTimeout, opt.ReadTimeout = time.Minute, time.Minute
+	}
 	a, err := New(Config{SecretKey: testKey, APIBase: base}, opt)
 	if err != nil {
 		t.Fatal(err)

@@ -47,7 +47,7 @@ func newBench(t *testing.T) *bench {
 	b.sim.SetWebhook(receiver.URL)
 
 	adapter, err := stripe.New(stripe.Config{SecretKey: "sk_test_bench", APIBase: server.URL}, stripe.Options{
-		Now: b.now, ReadTimeout: 2 * time.Second,
+		Now: b.now, ConnectTimeout: time.Minute, ReadTimeout: time.Minute, // a busy machine is no timeout
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -464,7 +464,7 @@ func TestHangingRequestsTimeOut(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	quick, err := stripe.New(stripe.Config{SecretKey: "sk_test_bench", APIBase: b.server.URL}, stripe.Options{
-		Now: b.now, ReadTimeout: 50 * time.Millisecond,
+		Now: b.now, ConnectTimeout: time.Minute, ReadTimeout: 50 * time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)
