@@ -16,7 +16,6 @@ const (
 	effectObligation = "obligation" // it came too late, and is to be undone
 	effectDischarged = "discharged" // it proves an obligation done
 	effectRepeated   = "repeated"   // this very fact was recorded before
-	effectRelease    = "release"    // a refund object by which the provider shows what a partial capture released
 )
 
 // apply merges one fact into the payment. It is the one way by which a provider's
@@ -27,16 +26,11 @@ func (d *dossier) apply(f provider.Fact) (effect string, err error) {
 	if !f.PaymentID.IsZero() && f.PaymentID != d.ID {
 		return "", fault.New(fault.Internal, "a fact about payment %s was brought to payment %s", f.PaymentID, d.ID)
 	}
-	for _, k := range d.known {
-		if k.Provider != d.Provider || k.ObjectID != f.ObjectID || k.Kind != f.Kind {
-			continue
+	if old := d.recall(f); old != "" {
+		if old == effectStale {
+			d.record(f, id.ID{}, effectStale)
 		}
-		if k.State == f.State {
-			return effectRepeated, nil
-		}
-		if k.Rank >= f.Rank() {
-			return d.record(f, id.ID{}, effectStale), nil
-		}
+		return old, nil
 	}
 	var refund id.ID
 	switch f.Kind {
@@ -57,10 +51,27 @@ func (d *dossier) apply(f provider.Fact) (effect string, err error) {
 	return d.record(f, refund, effect), nil
 }
 
+// recall says whether the fact is old: this very one, or of a state that the object
+// has left behind.
+func (d *dossier) recall(f provider.Fact) (effect string) {
+	for _, k := range d.known {
+		if k.Provider != d.Provider || k.ObjectID != f.ObjectID || k.Kind != f.Kind {
+			continue
+		}
+		if k.State == f.State {
+			return effectRepeated
+		}
+		if k.Rank >= f.Rank() {
+			effect = effectStale
+		}
+	}
+	return effect
+}
+
 func (d *dossier) record(f provider.Fact, refund id.ID, effect string) string {
 	d.facts = append(d.facts, recordedFact{Fact: f, refundID: refund, effect: effect})
-	d.known = append(d.known, knownFact{Provider: d.Provider, ObjectID: f.ObjectID, State: f.State, Kind: f.Kind, Rank: f.Rank(), Effect: effect})
-	if effect != effectStale && effect != effectConfirmed && effect != effectRelease {
+	d.known = append(d.known, knownFact{Provider: d.Provider, ObjectID: f.ObjectID, State: f.State, Kind: f.Kind, Rank: f.Rank()})
+	if effect != effectStale && effect != effectConfirmed {
 		d.note("%s.%s", f.Kind, f.State)
 	}
 	return effect

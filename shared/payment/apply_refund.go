@@ -31,9 +31,6 @@ func (d *dossier) applyRefund(f provider.Fact) (effect string, refund id.ID, err
 			// Its capture has not been heard of yet: too early to book.
 			return "", id.ID{}, fault.New(fault.NotFound, "a refund of payment %s arrived before its capture", d.ID)
 		}
-		if d.releases(f) {
-			return effectRelease, id.ID{}, nil
-		}
 		r = d.foreignRefund(f)
 	}
 	if !strings.HasPrefix(f.ObjectID, attemptObject) && r.ProviderRefundID == nil {
@@ -52,21 +49,6 @@ func (d *dossier) applyRefund(f provider.Fact) (effect string, refund id.ID, err
 
 // attemptObject begins the object id of a fact about an attempt that made no object.
 const attemptObject = "attempt/"
-
-// releases reports whether a refund that nobody asked for is how the provider shows
-// the release of what a partial capture left: Stripe puts a refund of exactly that
-// amount on the charge. There is one such object per payment.
-func (d *dossier) releases(f provider.Fact) bool {
-	if !f.RefundID.IsZero() || f.Amount.Minor != d.AmountMinor-d.CapturedMinor {
-		return false
-	}
-	for _, k := range d.known {
-		if k.Effect == effectRelease && k.ObjectID != f.ObjectID {
-			return false
-		}
-	}
-	return true
-}
 
 // foreignRefund books a refund that was made outside Tollgate. What does not fit
 // within the captured amount is kept as excess.

@@ -44,7 +44,6 @@ type knownFact struct {
 	State    provider.State `db:"state"`
 	Kind     provider.Kind  `db:"kind"`
 	Rank     int            `db:"rank"`
-	Effect   string         `db:"effect"`
 }
 
 type announcement struct {

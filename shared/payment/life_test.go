@@ -189,3 +189,27 @@ func TestRefundThatFailsLaterGivesTheMoneyBackToThePayment(t *testing.T) {
 	}
 	r.fold()
 }
+
+func TestAPayerWhoNeverComesBackIsGivenUp(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	in := r.params(Automatic)
+	in.PaymentMethod, in.ReturnURL = "pm_card_authenticationRequired", "https://shop.example/back"
+	req := r.key("/v1/payments")
+	p := decode[View](t, r.must(r.Create(t.Context(), r.caller, req, in)))
+	r.pass(23*time.Hour, time.Hour)
+	if got := r.get(p); got.Status != Pending {
+		t.Fatalf("given up after 23 hours: %+v", got)
+	}
+	r.pass(3*time.Hour, time.Hour)
+	if got := r.get(p); got.Status != Canceled || got.PendingOperation != nil {
+		t.Errorf("after 26 hours: %+v", got)
+	}
+	if err := r.sim.CompleteAuthentication(*p.ProviderTransactionID, true); err == nil {
+		t.Error("the payer could still confirm")
+	}
+	if a := r.must(r.Create(t.Context(), r.caller, req, in)); a.Status != http.StatusCreated {
+		t.Errorf("the create again: %d %s", a.Status, a.Body)
+	}
+	r.fold()
+}

@@ -51,7 +51,7 @@ func (s *Service) Capture(ctx context.Context, c Caller, req idempotency.Request
 		if err := within("capture", amount, available); err != nil {
 			return nil, err
 		}
-		if _, err := s.Providers[d.Provider].Capabilities().Units(d.Money(amount)); err != nil {
+		if err := representable(s.Providers[d.Provider].Capabilities(), d.Money(amount)); err != nil {
 			return nil, err
 		}
 		w := s.begin(d.Payment, provider.Capture, amount, id.ID{}, by, d.now)
@@ -82,7 +82,7 @@ func (s *Service) Refund(ctx context.Context, c Caller, req idempotency.Request,
 		if err := within("refund", amount, d.Refundable()); err != nil {
 			return nil, err
 		}
-		if _, err := s.Providers[d.Provider].Capabilities().Units(d.Money(amount)); err != nil {
+		if err := representable(s.Providers[d.Provider].Capabilities(), d.Money(amount)); err != nil {
 			return nil, err
 		}
 		r := &Refund{

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/money"
+	"github.com/tollgate/tollgate/shared/provider"
 )
 
 // CreateParams is what a merchant says of a payment to be made. Amount is in minor
@@ -79,10 +80,21 @@ func (s *Service) check(in *CreateParams) (money.Currency, error) {
 	if in.Amount > caps.MaxAmount {
 		return currency, fault.Invalid("amount", "%d is above the provider's limit of %d minor units; split the payment", in.Amount, caps.MaxAmount)
 	}
-	if _, err := caps.Units(money.Money{Minor: in.Amount, Currency: currency}); err != nil {
-		return currency, err
+	return currency, representable(caps, money.Money{Minor: in.Amount, Currency: currency})
+}
+
+// representable refuses an amount that the provider has no exact form for.
+func representable(caps provider.Capabilities, m money.Money) error {
+	_, err := caps.Units(m)
+	if err == nil {
+		return nil
 	}
-	return currency, nil
+	f := fault.As(err)
+	field := "amount"
+	if f.Code == fault.CurrencyNotSupported {
+		field = "currency"
+	}
+	return &fault.Error{Code: f.Code, Detail: "The request is not valid; nothing was changed.", Fields: []fault.Field{{Name: field, Detail: f.Detail}}}
 }
 
 func (s *Service) providerNames() []string {

@@ -56,12 +56,54 @@ func (s *Service) Resume(ctx context.Context, sagaID id.ID) error {
 	switch held.Was {
 	case saga.Scheduled:
 		err = s.sendScheduled(ctx, w)
-	case saga.AwaitingPayer, saga.AwaitingProvider:
+	case saga.AwaitingPayer:
+		err = s.askAboutPayer(ctx, w)
+	case saga.AwaitingProvider:
 		_, err = s.lookUp(ctx, w)
 	default:
 		err = s.resolve(ctx, w)
 	}
 	return err
+}
+
+// payerPatience is how long a payer may take to authenticate. After it the payment is
+// cancelled at the provider, so that it can't come to life weeks later.
+const payerPatience = 24 * time.Hour
+
+// askAboutPayer looks whether the payer has come back, and gives up after payerPatience.
+func (s *Service) askAboutPayer(ctx context.Context, w work) error {
+	f, err := s.lookUp(ctx, w)
+	if err != nil || f.decided || !f.complete || s.Now().Before(w.saga.CreatedAt.Add(payerPatience)) {
+		return err
+	}
+	var void *work
+	err = postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) error {
+		void = nil
+		d, err := s.load(ctx, tx, w.saga.TransactionID, id.ID{})
+		if err != nil {
+			return err
+		}
+		sg := d.exclusive()
+		if sg == nil || sg.ID != w.saga.ID || sg.State != saga.AwaitingPayer {
+			return nil // something happened meanwhile
+		}
+		d.close(sg, "abandoned", nil)
+		next := s.begin(d.Payment, provider.Void, d.AuthorizedMinor, id.ID{}, w.actor, d.now)
+		b := &pgx.Batch{}
+		s.intend(b, d, next, map[string]any{"reason": "the payer did not come back"})
+		d.write(b, Source{Name: "expiry", Actor: w.actor})
+		queueStart(b, next)
+		void = &next
+		return postgres.Pipeline(ctx, tx, b)
+	})
+	if err != nil || void == nil {
+		return fault.Wrap(err, "give up waiting for the payer")
+	}
+	call, err := provider.FirstCall(void.attempt)
+	if err != nil {
+		return fault.Wrap(err, "cancel what the payer abandoned")
+	}
+	return s.finishWork(ctx, *void, s.execute(ctx, *void, call))
 }
 
 // sendScheduled sends what is proven unsent, unless its time is over.
@@ -121,7 +163,7 @@ func (s *Service) resolve(ctx context.Context, w work) error {
 		}
 	}
 	found, err := s.lookUp(ctx, w)
-	if err != nil || found.decided || !found.complete {
+	if err != nil || found.decided || !found.complete || !found.absent {
 		return err
 	}
 	closed := s.Now().After(provider.WindowEnd(w.attempt, caps).Add(windowSlack))
@@ -177,7 +219,9 @@ func (s *Service) absent(ctx context.Context, w work) error {
 	}}})
 }
 
-type found struct{ decided, complete bool }
+// found is what a look-up told of a saga: whether it is decided, whether all there
+// is was seen, and whether nothing of this very step was among it.
+type found struct{ decided, complete, absent bool }
 
 // lookUp asks the provider for the present state of the payment's objects, applies
 // what it shows, and gives the lease back.
@@ -204,7 +248,7 @@ func (s *Service) lookUp(ctx context.Context, w work) (found, error) {
 	if err != nil || after == nil {
 		return found{}, err
 	}
-	return found{decided: !after.Open(), complete: f.Complete && !undecidedObject(f.Facts, w.attempt.Request)}, nil
+	return found{decided: !after.Open(), complete: f.Complete, absent: !undecidedObject(f.Facts, w.attempt.Request)}, nil
 }
 
 // undecidedObject reports whether the look-up found an object of this very step

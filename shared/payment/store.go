@@ -77,7 +77,7 @@ const (
 	selectPayment = `SELECT ` + paymentColumns + ` FROM transactions WHERE id = $1 AND ($2::uuid IS NULL OR merchant_id = $2)`
 	lockPayment   = selectPayment + ` FOR NO KEY UPDATE`
 	selectRefunds = `SELECT ` + refundColumns + ` FROM refunds WHERE transaction_id = $1 ORDER BY created_at, id`
-	selectFacts   = `SELECT provider, object_id, state, kind, rank, effect FROM provider_facts WHERE transaction_id = $1`
+	selectFacts   = `SELECT provider, object_id, state, kind, rank FROM provider_facts WHERE transaction_id = $1`
 
 	// The authorize saga comes along even when it is done: a create that was
 	// superseded is answered when the payment reaches its end.

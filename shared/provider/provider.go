@@ -205,9 +205,8 @@ type Capabilities struct {
 type Adapter interface {
 	Name() string
 	Capabilities() Capabilities
-	// Execute performs one attempt. first says that no attempt of this step may
-	// have been sent before: only then can a refusal of the request prove that
-	// nothing happened.
+	// Execute performs one attempt. Only for a first call can a refusal of the
+	// request prove that nothing happened.
 	Execute(ctx context.Context, call Call) Result
 	Find(ctx context.Context, q Query) Finding
 	// ParseEvent reads a webhook event whose signature was verified.

@@ -280,8 +280,8 @@ func TestFactsHaveTheDetailsStripeStates(t *testing.T) {
 
 	a = newAdapter(t, always(t, ok(intentIn("succeeded").with(fields{"latest_charge": nil}))).base(), Options{})
 	got = a.Execute(t.Context(), firstCall(t, request(capture)))
-	if want := "authorization.authorized pi_ours capture.succeeded pi_ours/capture"; summary(got.Facts) != want {
-		t.Errorf("facts %q, want %q", summary(got.Facts), want)
+	if got.Outcome != provider.Unknown || len(got.Facts) != 0 {
+		t.Errorf("a capture that names no charge: %s with facts %q", got.Outcome, summary(got.Facts))
 	}
 }
 

@@ -95,12 +95,13 @@ func captureFact(pi *stripego.PaymentIntent, authorization provider.Fact, at tim
 	if pi.AmountReceived <= 0 {
 		return provider.Fact{}, fmt.Errorf("PaymentIntent %s succeeded but received %d", pi.ID, pi.AmountReceived)
 	}
-	c := provider.Fact{
-		Kind: provider.KindCapture, State: provider.StateSucceeded, ObjectID: pi.ID + "/capture",
-		Reference: pi.ID, PaymentID: authorization.PaymentID, OccurredAt: at,
+	if pi.LatestCharge == nil || pi.LatestCharge.ID == "" {
+		// Another name for the same capture would book it twice.
+		return provider.Fact{}, fmt.Errorf("PaymentIntent %s succeeded but names no charge", pi.ID)
 	}
-	if pi.LatestCharge != nil && pi.LatestCharge.ID != "" {
-		c.ObjectID = pi.LatestCharge.ID
+	c := provider.Fact{
+		Kind: provider.KindCapture, State: provider.StateSucceeded, ObjectID: pi.LatestCharge.ID,
+		Reference: pi.ID, PaymentID: authorization.PaymentID, OccurredAt: at,
 	}
 	if err := setAmount(&c, pi.AmountReceived, pi.Currency); err != nil {
 		return c, fmt.Errorf("capture of PaymentIntent %s: %w", pi.ID, err)
