@@ -67,20 +67,22 @@ func (r *Relay) Publish(ctx context.Context, payment id.ID) error {
 // Drain publishes what is due until nothing is left, limit rows are published, or
 // ctx ends, and returns how many rows it published. A key that fails waits for its
 // backoff while the others go on; when no key of a round gets through, Pub/Sub is
-// taken to be away, and Drain returns the error and leaves the rest for the next sweep.
+// taken to be away, and Drain returns the error and leaves the rest for the next
+// sweep. That its time is up is an error only if nothing was published in it.
 func (r *Relay) Drain(ctx context.Context, limit int) (published int, err error) {
 	for published < limit {
 		done, err := r.round(ctx, id.ID{}, min(keysPerRound, limit-published))
 		published += done.published
-		if err != nil {
-			return published, err
+		if err == nil && done.published > 0 {
+			continue
 		}
-		if done.keys == 0 {
-			return published, nil
+		if err == nil {
+			err = done.failed
 		}
-		if done.published == 0 {
-			return published, done.failed
+		if published > 0 && ctx.Err() != nil {
+			err = nil
 		}
+		return published, err
 	}
 	return published, nil
 }

@@ -332,6 +332,35 @@ func TestDrainWithADeadContextClaimsNothing(t *testing.T) {
 	}
 }
 
+func TestDrainStopsWhenItsTimeIsUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var payments []id.ID
+	for range 3 {
+		payments = append(payments, w.payment())
+		w.commit(payments[len(payments)-1])
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	w.pubsub.Fail(nil, func(context.Context, *pubsubpb.PublishRequest) error {
+		cancel()
+		return nil
+	})
+	if n, err := w.relay().Drain(ctx, 10); n == 0 || err != nil {
+		t.Fatalf("Drain = %d, %v; want what was published before the end, and no error", n, err)
+	}
+	w.pubsub.Fail(nil, nil)
+	w.advance(time.Minute)
+	if _, err := w.relay().Drain(t.Context(), 10); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range payments {
+		if diff := cmp.Diff([]int64{1}, firsts(w.sequences(p))); diff != "" {
+			t.Errorf("first arrivals of %s (-want +got):\n%s", p, diff)
+		}
+	}
+}
+
 // Where nothing fails, relays that work side by side send nothing twice.
 func TestRelaysShareTheWork(t *testing.T) {
 	t.Parallel()
