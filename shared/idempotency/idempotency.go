@@ -119,18 +119,6 @@ func Find(ctx context.Context, db postgres.DB, r Request) (*Record, error) {
 	return rec, nil
 }
 
-const pathOf = `SELECT path FROM idempotency_keys WHERE saga_id = $1`
-
-// Path is the path of the request that started the saga, "" if no request did.
-func Path(ctx context.Context, db postgres.DB, saga id.ID) (string, error) {
-	var path string
-	err := db.QueryRow(ctx, pathOf, saga).Scan(&path)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return "", nil
-	}
-	return path, fault.Wrap(err, "read the request's path")
-}
-
 const expireBodies = `
 	UPDATE idempotency_keys SET response_body = NULL
 	WHERE saga_id IN (SELECT saga_id FROM idempotency_keys
