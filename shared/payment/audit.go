@@ -1,13 +1,17 @@
 package payment
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/id"
+	"github.com/tollgate/tollgate/shared/postgres"
 )
 
 // Actor is who caused a change, as the audit log names him: "merchant:<key id>",
@@ -60,6 +64,26 @@ func delta[T any](old, new *T) map[string]any {
 	return d
 }
 
+// AuditMismatches folds the audit log of all payments and refunds and lists the rows
+// that it does not give back, as "table id". It reads everything there is.
+func AuditMismatches(ctx context.Context, db postgres.DB) ([]string, error) {
+	var wrong []string
+	for _, t := range []struct{ table, object string }{{"transactions", "payment"}, {"refunds", "refund"}} {
+		rows, err := db.Query(ctx, fmt.Sprintf(foldMismatches, t.table), t.object)
+		if err != nil {
+			return nil, fault.Wrap(err, "fold the audit log of %s", t.table)
+		}
+		found, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return nil, fault.Wrap(err, "fold the audit log of %s", t.table)
+		}
+		for _, row := range found {
+			wrong = append(wrong, t.table+" "+row)
+		}
+	}
+	return wrong, nil
+}
+
 // foldMismatches lists the rows of a table (%s) that the log does not give back.
 // Aggregating the deltas as objects keeps the last value of each column.
 const foldMismatches = `
@@ -69,5 +93,5 @@ const foldMismatches = `
 		      FROM transaction_audit_log l, jsonb_each(l.delta) d
 		      WHERE l.kind = 'change' AND l.object = $1) changes
 		GROUP BY object_id)
-	SELECT t.id::text FROM %[1]s t FULL JOIN folded f ON f.object_id = t.id
+	SELECT coalesce(t.id, f.object_id)::text FROM %[1]s t FULL JOIN folded f ON f.object_id = t.id
 	WHERE t IS DISTINCT FROM jsonb_populate_record(NULL::%[1]s, f.state)`

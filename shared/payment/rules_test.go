@@ -120,9 +120,9 @@ func TestFoldFindsATamperedLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wrong := r.strings(fmt.Sprintf(foldMismatches, "transactions"), "payment")
-	if !slices.Equal(wrong, []string{paymentID(t, p).String()}) {
-		t.Errorf("mismatches: %v, want the one payment", wrong)
+	wrong, err := AuditMismatches(t.Context(), r.Pool)
+	if err != nil || !slices.Equal(wrong, []string{"transactions " + paymentID(t, p).String()}) {
+		t.Errorf("mismatches: %v %v, want the one payment", wrong, err)
 	}
 }
 
