@@ -1,0 +1,110 @@
+package stack
+
+import (
+	"maps"
+	"strings"
+
+	"github.com/tollgate/tollgate/functions/applywebhook"
+	"github.com/tollgate/tollgate/functions/cancelpayment"
+	"github.com/tollgate/tollgate/functions/capturepayment"
+	"github.com/tollgate/tollgate/functions/createpayment"
+	"github.com/tollgate/tollgate/functions/getpayment"
+	"github.com/tollgate/tollgate/functions/ingestwebhook"
+	"github.com/tollgate/tollgate/functions/listpayments"
+	"github.com/tollgate/tollgate/functions/refundpayment"
+	"github.com/tollgate/tollgate/functions/resumepayment"
+	"github.com/tollgate/tollgate/functions/sweep"
+	"github.com/tollgate/tollgate/shared/api"
+)
+
+// The identities with which functions are called, as terraform names them.
+const (
+	gatewayAccount   = "call-from-gateway@" + project + ".iam.gserviceaccount.com"
+	pubsubAccount    = "call-from-pubsub@" + project + ".iam.gserviceaccount.com"
+	tasksAccount     = "call-from-tasks@" + project + ".iam.gserviceaccount.com"
+	schedulerAccount = "call-from-scheduler@" + project + ".iam.gserviceaccount.com"
+)
+
+// function is one deployed function: what builds it, and the groups of variables that it is given. A function has no
+// secret that it does not use.
+type function struct {
+	name   string
+	build  api.Build
+	groups []group
+}
+
+var functions = []function{
+	{"createpayment", createpayment.Build, []group{database, stripeCalls, topics, resumeTasks, behindGateway}},
+	{"getpayment", getpayment.Build, []group{database, behindGateway}},
+	{"listpayments", listpayments.Build, []group{database, behindGateway}},
+	{"capturepayment", capturepayment.Build, []group{database, stripeCalls, topics, resumeTasks, behindGateway}},
+	{"cancelpayment", cancelpayment.Build, []group{database, stripeCalls, topics, resumeTasks, behindGateway}},
+	{"refundpayment", refundpayment.Build, []group{database, stripeCalls, topics, resumeTasks, behindGateway}},
+	{"ingestwebhook", ingestwebhook.Build, []group{database, stripeWebhooks, topics}},
+	{"applywebhook", applywebhook.Build, []group{database, stripeCalls, topics, resumeTasks, calledBy(pubsubAccount)}},
+	{"resumepayment", resumepayment.Build, []group{database, stripeCalls, topics, resumeTasks, calledBy(tasksAccount)}},
+	{"sweep", sweep.Build, []group{database, topics, resumeTasks, calledBy(schedulerAccount)}},
+}
+
+// Functions lists the functions by name, as their folders are called.
+func Functions() []string {
+	names := make([]string, len(functions))
+	for i, f := range functions {
+		names[i] = f.name
+	}
+	return names
+}
+
+// group is variables that go together, for the function of the name.
+type group func(c HostConfig, name string) map[string]string
+
+func database(c HostConfig, _ string) map[string]string {
+	return map[string]string{"DATABASE_URL": c.DatabaseURL, "DATABASE_POOL_MAX": "4"}
+}
+
+func stripeCalls(c HostConfig, _ string) map[string]string {
+	return map[string]string{"STRIPE_SECRET_KEY": c.StripeSecretKey, "STRIPE_API_BASE": c.StripeURL}
+}
+
+func stripeWebhooks(c HostConfig, _ string) map[string]string {
+	return map[string]string{"STRIPE_WEBHOOK_SECRETS": strings.Join(c.StripeWebhookSecrets, ",")}
+}
+
+func topics(HostConfig, string) map[string]string {
+	return map[string]string{
+		"PUBSUB_PROJECT": project, "PAYMENT_EVENTS_TOPIC": paymentEvents, "PROVIDER_EVENTS_TOPIC": providerEvents,
+	}
+}
+
+func resumeTasks(c HostConfig, _ string) map[string]string {
+	return map[string]string{
+		"TASKS_LOCATION": location, "TASKS_SERVICE_ACCOUNT": tasksAccount, "RESUME_URL": c.URL("resumepayment"),
+	}
+}
+
+func behindGateway(c HostConfig, name string) map[string]string {
+	v := identity(c, name)
+	v["GATEWAY_CALLERS"] = gatewayAccount
+	return v
+}
+
+func calledBy(account string) group {
+	return func(c HostConfig, name string) map[string]string {
+		v := identity(c, name)
+		v["OIDC_CALLERS"] = account
+		return v
+	}
+}
+
+func identity(c HostConfig, name string) map[string]string {
+	return map[string]string{"OIDC_ISSUER": c.IssuerURL, "OIDC_JWKS_URL": c.IssuerURL + "/oauth2/v3/certs", "OIDC_AUDIENCE": c.URL(name)}
+}
+
+// variables is the function's environment, all of it.
+func (f function) variables(c HostConfig) map[string]string {
+	all := map[string]string{}
+	for _, g := range f.groups {
+		maps.Copy(all, g(c, f.name))
+	}
+	return all
+}

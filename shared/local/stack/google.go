@@ -1,0 +1,103 @@
+package stack
+
+import (
+	"cmp"
+	"context"
+	"time"
+
+	cloudtasksapi "cloud.google.com/go/cloudtasks/apiv2"
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/tollgate/tollgate/shared/local/pubsubpush"
+	"github.com/tollgate/tollgate/shared/local/scheduler"
+	"github.com/tollgate/tollgate/shared/outbox"
+	"github.com/tollgate/tollgate/shared/provider/stripe"
+)
+
+// The Google Cloud project that isn't there, with the names and settings of terraform (tasks.tf, events.tf).
+const (
+	project  = "tollgate-local"
+	location = "projects/" + project + "/locations/asia-northeast1"
+
+	paymentEvents  = "payment-events"
+	providerEvents = "provider-events"
+)
+
+// ResumeQueue is the full name of the queue that carries open operations on.
+func ResumeQueue() string { return location + "/queues/" + outbox.ResumeQueue(stripe.Name) }
+
+// DeliveryQueue is the full name of the queue of webhook deliveries.
+func DeliveryQueue() string { return location + "/queues/" + outbox.DeliveryQueue }
+
+// Subscription is the full name of a function's push subscription.
+func Subscription(function string) string {
+	return "projects/" + project + "/subscriptions/" + function
+}
+
+func topicName(id string) string { return "projects/" + project + "/topics/" + id }
+
+func deadLetters(topic string) string { return topic + "-dead" }
+
+// TasksClient is the real client, for what operators do by gcloud. The caller closes it.
+func (s *Stack) TasksClient(ctx context.Context) (*cloudtasksapi.Client, error) {
+	return cloudtasksapi.NewClient(ctx, s.Tasks.ClientOptions()...)
+}
+
+func (s *Stack) createQueues(ctx context.Context, _ Options) error {
+	for name, rates := range map[string]*cloudtaskspb.RateLimits{
+		ResumeQueue():   {MaxDispatchesPerSecond: 50, MaxConcurrentDispatches: 100},
+		DeliveryQueue(): {MaxDispatchesPerSecond: 500, MaxConcurrentDispatches: 1000},
+	} {
+		_, err := s.Tasks.CreateQueue(ctx, &cloudtaskspb.CreateQueueRequest{Parent: location, Queue: &cloudtaskspb.Queue{
+			Name: name, RateLimits: rates,
+			RetryConfig: &cloudtaskspb.RetryConfig{
+				MaxAttempts: 100, MaxRetryDuration: durationpb.New(24 * time.Hour),
+				MinBackoff: durationpb.New(time.Second), MaxBackoff: durationpb.New(5 * time.Minute), MaxDoublings: 8,
+			},
+		}})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Stack) createTopics(ctx context.Context, _ Options) error {
+	for _, topic := range []string{paymentEvents, providerEvents} {
+		for _, name := range []string{topic, deadLetters(topic)} {
+			if err := s.PubSub.CreateTopic(ctx, topicName(name)); err != nil {
+				return err
+			}
+		}
+	}
+	for function, topic := range subscribers {
+		err := s.PubSub.Subscribe(ctx, pubsubpush.Subscription{
+			Name: Subscription(function), Topic: topicName(topic), Endpoint: s.hosts.URL(function),
+			ServiceAccount: pubsubAccount, Ordered: true, AckDeadline: 30 * time.Second,
+			MinBackoff: 10 * time.Second, MaxBackoff: 10 * time.Minute,
+			DeadLetterTopic: topicName(deadLetters(topic)), MaxAttempts: 20,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// subscribers are the functions that a topic is pushed to.
+var subscribers = map[string]string{
+	"applywebhook": providerEvents,
+}
+
+// createJobs makes the jobs of Cloud Scheduler.
+func (s *Stack) createJobs(_ context.Context, o Options) (err error) {
+	s.jobs, err = scheduler.New(s.Clock.Now, s.Tokens.Token, scheduler.Job{
+		Name: "sweep", Schedule: cmp.Or(o.SweepSchedule, "* * * * *"), URL: s.hosts.URL("sweep"),
+		Email: schedulerAccount, Deadline: 55 * time.Second,
+	})
+	return err
+}
+
+// RunJob runs a scheduled job now, and tells whether it succeeded.
+func (s *Stack) RunJob(ctx context.Context, name string) error { return s.jobs.RunNow(ctx, name) }

@@ -1,0 +1,35 @@
+package stack
+
+import (
+	"cmp"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// serve serves a handler on loopback until Stop, at the address or any that is free, and returns its URL.
+func (s *Stack) serve(h http.Handler, address string) (url string, err error) {
+	l, err := net.Listen("tcp", cmp.Or(address, "127.0.0.1:0"))
+	if err != nil {
+		return "", err
+	}
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = server.Serve(l) }() // it ends with Close, and its error is that it did
+	s.defers(func() { _ = server.Close() })
+	return "http://" + l.Addr().String(), nil
+}
+
+// lateHandler is a handler that is known only after its address.
+type lateHandler struct{ h atomic.Pointer[http.Handler] }
+
+func (l *lateHandler) set(h http.Handler) { l.h.Store(&h) }
+
+func (l *lateHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := l.h.Load()
+	if h == nil {
+		http.Error(w, "starting", http.StatusServiceUnavailable)
+		return
+	}
+	(*h).ServeHTTP(w, r)
+}

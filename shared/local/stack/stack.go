@@ -1,0 +1,256 @@
+// Package stack is the local system: the functions as they are deployed, and stand-ins for all that Google and the
+// provider do around them, on loopback and on one clock.
+//
+// It has two halves. A Host serves the functions, in this process or in another that may be killed at any instant. A
+// Stack is everything else: PostgreSQL, the clock, the issuer of ID tokens, Cloud Tasks, Pub/Sub, the scheduler, the
+// Stripe simulator and the API gateway. The names, limits and accounts are those of terraform.
+//
+// It owns no behaviour of its own beyond the wiring: what the system does it does here by the same code as in
+// production, with the functions' database role. It is for tests and scripts/dev, and never linked into a deployed
+// function.
+package stack
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/tollgate/tollgate/shared/id"
+	"github.com/tollgate/tollgate/shared/local/clock"
+	"github.com/tollgate/tollgate/shared/local/cloudtasks"
+	"github.com/tollgate/tollgate/shared/local/oidc"
+	"github.com/tollgate/tollgate/shared/local/pubsubpush"
+	"github.com/tollgate/tollgate/shared/local/scheduler"
+	"github.com/tollgate/tollgate/shared/postgres/pglocal"
+	"github.com/tollgate/tollgate/shared/provider/providersim"
+)
+
+// Epoch is where a clock starts that nobody chose.
+var Epoch = time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)
+
+// Options say how a stack differs from the usual one.
+type Options struct {
+	// DatabaseURL names a database for this stack alone, with a superuser's rights, migrated or empty.
+	// Empty: a PostgreSQL server of the stack's own.
+	DatabaseURL string
+
+	Clock *clock.Clock // nil: frozen at Epoch
+	Run   bool         // what falls due is done by itself; else only by Settle and Advance
+
+	// ExternalHost leaves the functions to a Host that the caller starts by HostConfig, as in another process.
+	ExternalHost bool
+	Hook         func(ctx context.Context, point string) // see HostOptions; not with ExternalHost
+	Log          io.Writer                               // of the functions, JSON lines; nil: nowhere
+
+	GatewayAddress string      // empty: any that is free
+	OpenAPI        []byte      // empty: functions/openapi.yaml of the repository around the working directory
+	Violation      func(error) // see apigateway.Options; nil: traffic is not held against the document
+
+	SweepSchedule   string // cron, in UTC; empty: each minute
+	WebhookSchedule string // waits between attempts; empty: the functions' default
+	PubSubChaos     pubsubpush.Chaos
+	TasksChaos      cloudtasks.Chaos
+	Seed            uint64 // of the simulator's identifiers
+}
+
+// Stack is a running local system.
+type Stack struct {
+	Clock  *clock.Clock
+	Sim    *providersim.Stripe
+	Tasks  *cloudtasks.Server
+	PubSub *pubsubpush.Server
+	Tokens *oidc.Issuer
+
+	// DB is a superuser's, for looking and for what operators do. The functions have their own connections.
+	DB *pgxpool.Pool
+
+	// Where things are served.
+	GatewayURL  string // to merchants, and to Stripe
+	DatabaseURL string // to a superuser
+	ClockURL    string
+	StripeURL   string
+	IssuerURL   string
+
+	host   *Host // nil when it is elsewhere
+	hosts  HostConfig
+	jobs   *scheduler.Scheduler
+	server *pglocal.Server // nil when the database was given
+	newID  func() id.ID
+	undo   []func() // in order of making; run backwards
+}
+
+// Start starts a stack. It returns when everything answers, but for an external host.
+func Start(ctx context.Context, o Options) (_ *Stack, err error) {
+	s := &Stack{Clock: o.Clock}
+	if s.Clock == nil {
+		s.Clock = clock.NewFrozen(Epoch)
+	}
+	s.newID = id.Source{Now: s.Clock.Now}.New
+	defer func() {
+		if err != nil {
+			s.Stop()
+			err = fmt.Errorf("stack: %w", err)
+		}
+	}()
+	s.defers(s.closeDatabase)
+	database := make(chan error, 1)
+	go func() { database <- s.openDatabase(ctx, o.DatabaseURL) }()
+	err = s.startServices(ctx, o)
+	if err = errors.Join(<-database, err); err != nil {
+		return nil, err
+	}
+	if s.hosts, err = s.hostConfig(o); err != nil {
+		return nil, err
+	}
+	if err := s.connect(ctx, o); err != nil {
+		return nil, err
+	}
+	if !o.ExternalHost {
+		if s.host, err = StartHost(ctx, s.hosts, HostOptions{Now: s.Clock.Now, Log: o.Log, Hook: o.Hook}); err != nil {
+			return nil, err
+		}
+		s.defers(s.stopHost)
+	}
+	s.registerParticipants()
+	if o.Run {
+		s.run()
+	}
+	return s, nil
+}
+
+// Stop ends everything. Stopping twice is harmless.
+func (s *Stack) Stop() {
+	undo := s.undo
+	s.undo = nil
+	for i := len(undo) - 1; i >= 0; i-- {
+		undo[i]()
+	}
+}
+
+func (s *Stack) defers(undo func()) { s.undo = append(s.undo, undo) }
+
+const drainTime = 5 * time.Second
+
+func (s *Stack) stopHost() {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	_ = s.host.Stop(ctx) // what did not end by then is broken off
+}
+
+// startServices starts what the functions call and are called by, but for the gateway.
+func (s *Stack) startServices(ctx context.Context, o Options) (err error) {
+	if s.ClockURL, err = s.serve(s.Clock.Handler(), ""); err != nil {
+		return err
+	}
+	if err := s.startIssuer(); err != nil {
+		return err
+	}
+	s.Sim = providersim.NewStripe(providersim.StripeConfig{
+		Now: s.Clock.Now, SecretKeys: []string{stripeKey}, WebhookSecrets: []string{stripeWebhookSecret}, Seed: o.Seed,
+	})
+	s.defers(s.Sim.Close)
+	if s.StripeURL, err = s.serve(s.Sim, ""); err != nil {
+		return err
+	}
+	s.Tasks, err = cloudtasks.New(cloudtasks.Options{
+		Now: s.Clock.Now, Token: s.Tokens.Token, Wake: s.Clock.Wake, Chaos: o.TasksChaos,
+	})
+	if err != nil {
+		return err
+	}
+	s.defers(s.Tasks.Close)
+	s.PubSub, err = pubsubpush.New(pubsubpush.Options{
+		Now: s.Clock.Now, Token: s.Tokens.Token, Wake: s.Clock.Wake, Chaos: o.PubSubChaos,
+	})
+	if err != nil {
+		return err
+	}
+	s.defers(s.PubSub.Close)
+	return nil
+}
+
+// startIssuer serves the issuer at the address that its tokens name.
+func (s *Stack) startIssuer() (err error) {
+	var late lateHandler
+	if s.IssuerURL, err = s.serve(&late, ""); err != nil {
+		return err
+	}
+	if s.Tokens, err = oidc.New(s.IssuerURL, s.Clock.Now); err != nil {
+		return err
+	}
+	late.set(s.Tokens.Handler())
+	return nil
+}
+
+const (
+	stripeKey           = "sk_test_local"
+	stripeWebhookSecret = "whsec_local"
+)
+
+func (s *Stack) hostConfig(o Options) (HostConfig, error) {
+	var ports reservation
+	addresses, err := ports.reserve(len(functions) + 1)
+	if err != nil {
+		return HostConfig{}, err
+	}
+	s.defers(ports.release)
+	sealing := make([]byte, 32)
+	_, _ = rand.Read(sealing) // never fails
+	c := HostConfig{
+		Addresses: map[string]string{}, ControlAddress: addresses[len(functions)],
+		PubSubAddress: s.PubSub.Addr(), TasksAddress: s.Tasks.Addr(), ClockURL: s.ClockURL, IssuerURL: s.IssuerURL,
+		StripeURL: s.StripeURL, StripeSecretKey: stripeKey, StripeWebhookSecrets: []string{stripeWebhookSecret},
+		SealingKey: base64.StdEncoding.EncodeToString(sealing), WebhookSchedule: o.WebhookSchedule,
+	}
+	for i, f := range functions {
+		c.Addresses[f.name] = addresses[i]
+	}
+	c.DatabaseURL, err = asFunction(s.DatabaseURL)
+	return c, err
+}
+
+// connect makes what leads to the functions: queues, topics, subscriptions, jobs, routes.
+func (s *Stack) connect(ctx context.Context, o Options) error {
+	for _, make := range []func(context.Context, Options) error{s.createQueues, s.createTopics, s.createJobs, s.openGateway} {
+		if err := make(ctx, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// HostConfig is what a Host of this stack needs.
+func (s *Stack) HostConfig() HostConfig { return s.hosts }
+
+// MetricsURL shows what the functions measured, as Prometheus text.
+func (s *Stack) MetricsURL() string { return "http://" + s.hosts.ControlAddress + "/metrics" }
+
+const hostPoll = 10 * time.Millisecond
+
+// AwaitHost waits until an external host answers.
+func (s *Stack) AwaitHost(ctx context.Context) error {
+	tick := time.NewTicker(hostPoll)
+	defer tick.Stop()
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.hosts.ControlAddress+"/activity", nil)
+		if err != nil {
+			return err
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err == nil {
+			return resp.Body.Close()
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("stack: the host does not answer: %w", errors.Join(ctx.Err(), err))
+		}
+	}
+}
