@@ -32,8 +32,11 @@ type Gate struct {
 // token is beside it.
 const forwardedAuthorization = "X-Forwarded-Authorization"
 
+// MerchantFunc does one request of a merchant.
+type MerchantFunc func(*http.Request, merchant.Caller) (Response, error)
+
 // Merchant wraps a handler that serves merchants.
-func (g *Gate) Merchant(h func(*http.Request, merchant.Caller) (Response, error)) HandlerFunc {
+func (g *Gate) Merchant(h MerchantFunc) HandlerFunc {
 	return func(r *http.Request) (Response, error) {
 		key, err := g.key(r)
 		if err != nil {
