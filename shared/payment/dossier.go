@@ -185,8 +185,10 @@ func (d *dossier) seal(b *pgx.Batch, src Source) {
 	}
 	d.Version, d.UpdatedAt = d.Version+1, d.now
 	queueUpdatePayment(b, d.Payment)
-	d.audit(b, src, auditRow{object: "payment", objectID: d.ID, version: &d.Version,
-		action: strings.Join(d.actions, ","), delta: delta(d.oldPayment, d.Payment)})
+	d.audit(b, src, auditRow{
+		object: "payment", objectID: d.ID, version: &d.Version,
+		action: strings.Join(d.actions, ","), delta: delta(d.oldPayment, d.Payment),
+	})
 	running := pending(d.open())
 	for i, a := range d.announce {
 		e := Event{
@@ -198,8 +200,10 @@ func (d *dossier) seal(b *pgx.Batch, src Source) {
 			v.UpdatedAt = d.now.UTC()
 			e.Data.Refund = &v
 		}
-		outbox.Queue(b, outbox.Event{ID: e.ID, MerchantID: d.MerchantID, PaymentID: d.ID, Type: e.Type,
-			Sequence: e.Sequence, Payload: encode(e), RequestID: src.Actor.RequestID, At: d.now})
+		outbox.Queue(b, outbox.Event{
+			ID: e.ID, MerchantID: d.MerchantID, PaymentID: d.ID, Type: e.Type,
+			Sequence: e.Sequence, Payload: encode(e), RequestID: src.Actor.RequestID, At: d.now,
+		})
 	}
 }
 

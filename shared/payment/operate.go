@@ -171,8 +171,10 @@ func invalidState(d *dossier, done, rule string) error {
 
 // intend writes the audit row of an intent that changes no version by itself.
 func (s *Service) intend(b *pgx.Batch, d *dossier, w work, asked map[string]any) {
-	queueAudit(b, s.NewID(), auditRow{payment: d.Payment, object: "payment", objectID: d.ID, kind: "intent",
-		action: operation(w.saga.Kind), delta: asked}, w.actor, d.now)
+	queueAudit(b, s.NewID(), auditRow{
+		payment: d.Payment, object: "payment", objectID: d.ID, kind: "intent",
+		action: operation(w.saga.Kind), delta: asked,
+	}, w.actor, d.now)
 }
 
 // operate claims and performs one operation on an existing payment. When an earlier
@@ -281,8 +283,10 @@ func (s *Service) auditRefused(ctx context.Context, c Caller, req idempotency.Re
 	if err == nil {
 		b := &pgx.Batch{}
 		f := fault.As(refusal)
-		queueAudit(b, s.NewID(), auditRow{payment: p, object: "payment", objectID: payment, kind: "refused", action: req.Method + " " + req.Path,
-			delta: map[string]any{"code": f.Code, "detail": f.Detail, "status": p.Status}}, c.actor(ctx), s.Now())
+		queueAudit(b, s.NewID(), auditRow{
+			payment: p, object: "payment", objectID: payment, kind: "refused", action: req.Method + " " + req.Path,
+			delta: map[string]any{"code": f.Code, "detail": f.Detail, "status": p.Status},
+		}, c.actor(ctx), s.Now())
 		err = postgres.Pipeline(ctx, s.Pool, b)
 	}
 	if err != nil {

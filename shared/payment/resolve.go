@@ -315,8 +315,10 @@ func (s *Service) ApplyEvent(ctx context.Context, providerName string, e provide
 		}
 		d.settle()
 		b := &pgx.Batch{}
-		d.write(b, Source{Name: "webhook", Rule: RuleWebhook, Evidence: evidence,
-			Actor: Actor{Name: "provider:" + e.ID, RequestID: s.self(ctx).RequestID}})
+		d.write(b, Source{
+			Name: "webhook", Rule: RuleWebhook, Evidence: evidence,
+			Actor: Actor{Name: "provider:" + e.ID, RequestID: s.self(ctx).RequestID},
+		})
 		return postgres.Pipeline(ctx, tx, b)
 	})
 	if err != nil {

@@ -306,6 +306,8 @@ func TestFactsInAnyOrder(t *testing.T) {
 
 func fact(k provider.Kind, object string, s provider.State, amount int64) provider.Fact {
 	jpy := money.MustParseCurrency("JPY")
-	return provider.Fact{Kind: k, State: s, ObjectID: object, Reference: "pi", Units: amount, UnitCurrency: "jpy",
-		Amount: money.Money{Minor: amount, Currency: jpy}, NextAction: &provider.NextAction{Type: "redirect_to_url"}}
+	return provider.Fact{
+		Kind: k, State: s, ObjectID: object, Reference: "pi", Units: amount, UnitCurrency: "jpy",
+		Amount: money.Money{Minor: amount, Currency: jpy}, NextAction: &provider.NextAction{Type: "redirect_to_url"},
+	}
 }

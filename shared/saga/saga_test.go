@@ -38,8 +38,10 @@ func TestEveryStatementPrepares(t *testing.T) {
 func start(t *testing.T, db postgres.DB) *Saga {
 	t.Helper()
 	until := noon.Add(Lease)
-	s := &Saga{ID: newID(), TransactionID: newID(), MerchantID: newID(), Kind: provider.Capture, State: Leased,
-		Provider: "stripe", AmountMinor: 5, LeaseToken: newID(), LeaseUntil: &until, CreatedAt: noon}
+	s := &Saga{
+		ID: newID(), TransactionID: newID(), MerchantID: newID(), Kind: provider.Capture, State: Leased,
+		Provider: "stripe", AmountMinor: 5, LeaseToken: newID(), LeaseUntil: &until, CreatedAt: noon,
+	}
 	b := &pgx.Batch{}
 	b.Queue(`SET session_replication_role = replica`) // the payment itself does not matter here
 	QueueStart(b, s)
