@@ -2,6 +2,7 @@ package getpayment
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/tollgate/tollgate/shared/api/apitest"
@@ -82,5 +83,18 @@ func TestItNeedsNoProvidersSecrets(t *testing.T) {
 	delete(w.Config, "DATABASE_URL")
 	if _, err := Build(t.Context(), w.Env); err == nil {
 		t.Error("built without a database")
+	}
+}
+
+func TestTheDatabaseIsAway(t *testing.T) {
+	t.Parallel()
+	w := apitest.New(t)
+	w.Config["DATABASE_URL"] = "postgres://nobody:hunter2@127.0.0.1:1/none"
+	a := w.Do(w.Build(Build), w.Request("GET", "/v1/payments/pay_00000000000000000000000000", ""))
+	if code, _ := a.Problem(); a.Status != http.StatusServiceUnavailable || code != fault.Unavailable || a.Header.Get("Retry-After") != "2" {
+		t.Errorf("got %d %s", a.Status, a.Body)
+	}
+	if strings.Contains(string(a.Body), "127.0.0.1") || strings.Contains(w.Log.String(), "hunter2") || !strings.Contains(w.Log.String(), "connection refused") {
+		t.Errorf("answered %s, logged %s", a.Body, w.Log)
 	}
 }

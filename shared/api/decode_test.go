@@ -44,8 +44,10 @@ func TestDecode(t *testing.T) {
 		t.Fatal(err)
 	}
 	zero := int64(0)
-	want := order{Amount: 5000, Currency: "JPY", Note: "aé\n", Limit: &zero, Express: true,
-		Metadata: map[string]string{"k": "v", "": "empty"}, Tags: []string{"x", "y"}}
+	want := order{
+		Amount: 5000, Currency: "JPY", Note: "aé\n", Limit: &zero, Express: true,
+		Metadata: map[string]string{"k": "v", "": "empty"}, Tags: []string{"x", "y"},
+	}
 	want.Payer.Name = "Ada"
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -160,10 +162,15 @@ func TestDecodeLooksAtTheHeadersFirst(t *testing.T) {
 		name, value string
 		ok          bool
 	}{
-		{"Content-Type", "application/json", true}, {"Content-Type", "application/json; charset=UTF-8", true},
-		{"Content-Type", "", false}, {"Content-Type", "text/json", false}, {"Content-Type", "application/json; charset=latin1", false},
-		{"Content-Type", "application/json;;", false}, {"Content-Type", "application/x-www-form-urlencoded", false},
-		{"Content-Encoding", "identity", true}, {"Content-Encoding", "gzip", false},
+		{"Content-Type", "application/json", true},
+		{"Content-Type", "application/json; charset=UTF-8", true},
+		{"Content-Type", "", false},
+		{"Content-Type", "text/json", false},
+		{"Content-Type", "application/json; charset=latin1", false},
+		{"Content-Type", "application/json;;", false},
+		{"Content-Type", "application/x-www-form-urlencoded", false},
+		{"Content-Encoding", "identity", true},
+		{"Content-Encoding", "gzip", false},
 	} {
 		r := request(t, `{"amount":1,"currency":"JPY"}`)
 		r.Header.Set(c.name, c.value)

@@ -148,7 +148,8 @@ func TestFunctionRegistersOnlyItsTarget(t *testing.T) {
 	built := 0
 	Function("CapturePayment", func(_ context.Context, env Env) (http.Handler, error) {
 		built++
-		if env.NewID() == env.NewID() || env.Now().IsZero() || env.Metrics == nil || env.Log == nil {
+		first, second := env.NewID(), env.NewID()
+		if first == second || env.Now().IsZero() || env.Metrics == nil || env.Log == nil {
 			t.Error("the environment is incomplete")
 		}
 		if v, ok := env.Lookup("FUNCTION_TARGET"); !ok || v != "CapturePayment" {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/GoogleCloudPlatform/functions-framework-go/funcframework"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/id"
@@ -105,10 +107,27 @@ func (e *endpoint) run(r *http.Request) (resp Response, f *fault.Error) {
 	}
 	resp, err := e.do(r)
 	if err != nil {
-		return Response{}, fault.As(err)
+		return Response{}, known(fault.As(err))
 	}
 	return resp, nil
 }
+
+// known tells apart, among internal faults, that the database can't be reached. It is
+// nobody's mistake and passes: a merchant is told to try again, and Cloud Tasks, at a
+// 503, slows the queue down.
+func known(f *fault.Error) *fault.Error {
+	var connect *pgconn.ConnectError
+	if f.Kind() != fault.KindInternal || !errors.As(f.Err, &connect) {
+		return f
+	}
+	return &fault.Error{
+		Code: fault.Unavailable, Err: f, Retry: databaseRetry,
+		Detail: "The gateway can't serve this now. Send the request again, with the same Idempotency-Key if it has one: it can't take effect twice.",
+	}
+}
+
+// databaseRetry is about what a failover of the database takes to begin to help.
+const databaseRetry = 2 * time.Second
 
 // matches compares the path segment by segment as it came, escapes and all: net/http's
 // own multiplexer would redirect what it finds untidy, and a POST must not be redirected.

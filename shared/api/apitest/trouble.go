@@ -92,3 +92,10 @@ func (w *World) Text(sql string, args ...any) string {
 	check(w.t, w.Pool.QueryRow(context.Background(), sql, args...).Scan(&s))
 	return s
 }
+
+// Exec changes the database behind the functions' backs.
+func (w *World) Exec(sql string, args ...any) {
+	w.t.Helper()
+	_, err := w.Pool.Exec(context.Background(), sql, args...)
+	check(w.t, err)
+}

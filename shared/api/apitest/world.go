@@ -39,6 +39,7 @@ const (
 	WebhookSecret = "whsec_sim"
 	tasksLocation = "projects/demo/locations/here"
 	ResumeQueue   = tasksLocation + "/queues/provider-stripe"
+	DeliveryQueue = tasksLocation + "/queues/webhooks"
 )
 
 // World is what functions live in. Time stands still until Clock is advanced.
@@ -78,10 +79,12 @@ func New(t testing.TB) *World {
 	w.Tasks, err = cloudtasks.New(cloudtasks.Options{Now: c.Now, Token: w.Issuer.Token})
 	check(t, err)
 	t.Cleanup(w.Tasks.Close)
-	_, err = w.Tasks.CreateQueue(context.Background(), &cloudtaskspb.CreateQueueRequest{
-		Parent: tasksLocation, Queue: &cloudtaskspb.Queue{Name: ResumeQueue},
-	})
-	check(t, err)
+	for _, name := range []string{ResumeQueue, DeliveryQueue} {
+		_, err = w.Tasks.CreateQueue(context.Background(), &cloudtaskspb.CreateQueueRequest{
+			Parent: tasksLocation, Queue: &cloudtaskspb.Queue{Name: name},
+		})
+		check(t, err)
+	}
 
 	w.Stripe = providersim.NewStripe(providersim.StripeConfig{
 		Now: c.Now, SecretKeys: []string{"sk_test_sim"}, WebhookSecrets: []string{WebhookSecret},
