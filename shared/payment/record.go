@@ -63,9 +63,9 @@ func (s *Service) record(ctx context.Context, w work, res provider.Result, known
 		}
 	}
 	var a idempotency.Answer
-	err := postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) error {
-		d, err := s.load(ctx, tx, w.saga.TransactionID, id.ID{})
-		if err != nil {
+	var d *dossier
+	err := postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) (err error) {
+		if d, err = s.load(ctx, tx, w.saga.TransactionID, id.ID{}); err != nil {
 			return err
 		}
 		b := &pgx.Batch{}
@@ -83,10 +83,18 @@ func (s *Service) record(ctx context.Context, w work, res provider.Result, known
 		return idempotency.Answer{}, fault.Wrap(err, "record the provider's answer")
 	}
 	s.at(ctx, PointRecorded)
-	if w.rule != "" && !w.saga.Open() {
-		s.Metrics.UnknownResolved(ctx, w.saga.Provider, w.rule)
-	}
+	s.measure(ctx, d, w.rule)
 	return a, nil
+}
+
+// measure counts the operations that a commit has ended.
+func (s *Service) measure(ctx context.Context, d *dossier, rule string) {
+	for _, f := range d.finished {
+		s.Metrics.PaymentOperation(ctx, operation(f.saga.Kind), f.saga.Provider, f.outcome, d.now.Sub(f.saga.CreatedAt))
+		if rule != "" {
+			s.Metrics.UnknownResolved(ctx, f.saga.Provider, rule)
+		}
+	}
 }
 
 func (s *Service) recordKnown(ctx context.Context, w work, res provider.Result, d *dossier) (idempotency.Answer, error) {
@@ -107,6 +115,7 @@ func (s *Service) recordKnown(ctx context.Context, w work, res provider.Result, 
 		return a, err
 	}
 	s.at(ctx, PointRecorded)
+	s.measure(ctx, fresh, w.rule)
 	return a, nil
 }
 

@@ -297,10 +297,9 @@ func (s *Service) ApplyEvent(ctx context.Context, providerName string, e provide
 		}
 	}
 	var effects []string
-	err = postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) error {
-		effects = effects[:0]
-		d, err := s.load(ctx, tx, payment, id.ID{})
-		if err != nil {
+	var d *dossier
+	err = postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) (err error) {
+		if d, err = s.load(ctx, tx, payment, id.ID{}); err != nil {
 			return err
 		}
 		if d.Provider != providerName {
@@ -325,6 +324,7 @@ func (s *Service) ApplyEvent(ctx context.Context, providerName string, e provide
 		return "", err
 	}
 	s.at(ctx, PointRecorded)
+	s.measure(ctx, d, RuleWebhook)
 	s.after(payment, nil)(ctx)
 	return strings.Join(effects, "; "), nil
 }

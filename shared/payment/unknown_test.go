@@ -13,6 +13,7 @@ import (
 
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/id"
+	"github.com/tollgate/tollgate/shared/idempotency"
 	"github.com/tollgate/tollgate/shared/local/clock"
 	"github.com/tollgate/tollgate/shared/postgres/pgtest"
 	"github.com/tollgate/tollgate/shared/provider"
@@ -407,5 +408,38 @@ func TestAnUnknownPredecessorIsResolvedFirst(t *testing.T) {
 	}
 	if _, err := r.cancel(q); !fault.Is(err, fault.OutcomeUnknown) || fault.As(err).Retry == 0 {
 		t.Errorf("cancelling what is not known: %v", err)
+	}
+}
+
+// When the bytes of an answer have expired, it is rebuilt from the payment, and the
+// key still never charges again.
+func TestAnswersAreRebuiltWhenTheirBytesHaveExpired(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	req := r.key("/v1/payments")
+	first := r.must(r.Create(t.Context(), r.caller, req, r.params(Manual)))
+	p := decode[View](t, first)
+	captureKey := r.key("/capture")
+	captured := r.must(r.Capture(t.Context(), r.caller, captureKey, paymentID(t, p), CaptureParams{}))
+	refundKey := r.key("/refund")
+	refunded := r.must(r.Refund(t.Context(), r.caller, refundKey, paymentID(t, p), RefundParams{Amount: minor(100)}))
+	if n, err := idempotency.ExpireBodies(t.Context(), r.Pool, r.Now().Add(25*time.Hour), 100); n != 3 || err != nil {
+		t.Fatalf("%d bodies expired, %v", n, err)
+	}
+	before := len(r.sim.Effects())
+	again := r.must(r.Create(t.Context(), r.caller, req, r.params(Manual)))
+	if again.Status != first.Status || !again.Replayed || decode[View](t, again).ID != p.ID {
+		t.Errorf("the create again: %d %s", again.Status, again.Body)
+	}
+	again = r.must(r.Capture(t.Context(), r.caller, captureKey, paymentID(t, p), CaptureParams{}))
+	if again.Status != captured.Status || !again.Replayed || decode[View](t, again).CapturedAmount != 5000 {
+		t.Errorf("the capture again: %d %s", again.Status, again.Body)
+	}
+	again = r.must(r.Refund(t.Context(), r.caller, refundKey, paymentID(t, p), RefundParams{Amount: minor(100)}))
+	if again.Status != refunded.Status || !again.Replayed || string(again.Body) != string(refunded.Body) {
+		t.Errorf("the refund again: %d %s", again.Status, again.Body)
+	}
+	if got := len(r.sim.Effects()); got != before {
+		t.Errorf("the provider did %d more things", got-before)
 	}
 }

@@ -125,7 +125,7 @@ func (a *Adapter) Execute(ctx context.Context, call provider.Call) provider.Resu
 		Outcome: v.outcome, Facts: v.facts, Refusal: v.refusal, Reference: v.reference,
 		TimedOut: x.timedOut, Evidence: x.evidence(v.doubt),
 	}
-	a.log.LogAttrs(ctx, slog.LevelInfo, "stripe answered",
+	a.log.LogAttrs(ctx, slog.LevelDebug, "stripe answered",
 		slog.String("step", string(o.Step)),
 		slog.String("outcome", string(result.Outcome)),
 		slog.Int("status", result.Evidence.Status),

@@ -278,7 +278,7 @@ func TestCallsAreLogged(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
 	server := always(t, reply(402, errorBody(cardError().with(fields{"payment_intent": declinedIntent()}))))
-	a := newAdapter(t, server.base(), Options{Log: slog.New(slog.NewTextHandler(&out, nil))})
+	a := newAdapter(t, server.base(), Options{Log: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	a.Execute(t.Context(), firstCall(t, request(authorize)))
 	line := out.String()
 	if strings.Count(line, "\n") != 1 {
