@@ -53,7 +53,8 @@ func (keptBody) Close() error { return nil }
 // the fix. So are empty strings, but for the values of a map.
 //
 // A field tagged `api:"required"` must be there. Card numbers in any string, names
-// included, are refused before anything else is said about the body, and not echoed.
+// included, or as a number, are refused before anything else is said about the body,
+// and not echoed.
 func Decode(r *http.Request, in any) error {
 	if err := checkMediaType(r); err != nil {
 		return err
@@ -66,7 +67,7 @@ func Decode(r *http.Request, in any) error {
 	if err != nil {
 		return err
 	}
-	if !doc.strings(func(s string) bool { return !pan.Find(s) }) {
+	if !doc.texts(func(s string) bool { return !pan.Find(s) }) {
 		return cardNumber("The body")
 	}
 	if doc.kind != kindObject {

@@ -114,6 +114,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"an unknown card number":    {`{"amount":5000,"4242424242424242":"x"` + rest, fault.CardNumber, ""},
 		"a full-width one":          {`{"amount":5000,"note":"４２４２４２４２４２４２４２４２"` + rest, fault.CardNumber, ""},
 		"an escaped one":            {`{"amount":5000,"note":"\u0034242424242424242"` + rest, fault.CardNumber, ""},
+		"one as a number":           {`{"amount":4242424242424242` + rest, fault.CardNumber, ""},
 		"one in a string beside":    {`{"amount":"x","note":null,"other":["5555555555554444"]` + rest, fault.CardNumber, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -129,18 +129,19 @@ func array(dec *json.Decoder, depth int) (node, error) {
 	return n, err
 }
 
-// strings calls yield with every string of the document, names included.
-func (n node) strings(yield func(string) bool) bool {
-	if n.kind == kindString && !yield(n.text) {
+// texts calls yield with every string of the document, names included, and with every
+// number as it was spelled.
+func (n node) texts(yield func(string) bool) bool {
+	if (n.kind == kindString || n.kind == kindNumber) && !yield(n.text) {
 		return false
 	}
 	for _, m := range n.members {
-		if !yield(m.name) || !m.value.strings(yield) {
+		if !yield(m.name) || !m.value.texts(yield) {
 			return false
 		}
 	}
 	for _, item := range n.items {
-		if !item.strings(yield) {
+		if !item.texts(yield) {
 			return false
 		}
 	}
