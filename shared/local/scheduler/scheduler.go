@@ -1,166 +1,275 @@
-// Package scheduler stands in for Cloud Scheduler on one machine: it calls jobs by
-// their cron expressions, in their time zones, at the test clock's time.
+// Package scheduler is Cloud Scheduler in one process: cron jobs that call HTTP endpoints when the test clock says so,
+// with the headers, the signed ID token and the retries of the product.
 //
-// It owns the times of the next runs. As the real one, it may find a job still
-// running when the next run is due, and does not start it twice at once; a run that
-// fails is tried again as often as the job says. It is never linked into a deployed
-// function.
+// A job never runs twice at once: what falls due while it runs is skipped, and its next scheduled run ends the retries
+// of the last one. So jobs must set right what an earlier run missed. It is for tests and the local stack and never
+// linked into a deployed function. The zone database is linked in, since a job's zone must not depend on the machine.
 package scheduler
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"sync"
 	"time"
+	_ "time/tzdata"
 
 	"github.com/robfig/cron/v3"
+
+	"github.com/tollgate/tollgate/shared/local/clock"
 )
 
-// Job is one scheduled call.
-type Job struct {
-	Name     string
-	Schedule string // unix-cron: minute, hour, day of month, month, day of week
-	TimeZone string // tz database name, such as Asia/Tokyo; UTC when empty
-	URL      string
-	Email    string        // the service account whose token is sent
-	Audience string        // of the token; the URL when empty
-	Deadline time.Duration // of one attempt, in real time; 3 minutes when 0
-	Retries  int           // attempts after a failed one, at once
+// Options configure a Scheduler. Now and Token are required.
+type Options struct {
+	Now   func() time.Time
+	Token func(email, audience string) string // signs the ID tokens of calls
+	Wake  func()                              // called when a job may have become due: (*clock.Clock).Wake
+
+	// Transport sends the calls; the default is one of the scheduler's own.
+	Transport http.RoundTripper
 }
 
-const defaultDeadline = 3 * time.Minute
+// Status tells how a job stands.
+type Status struct {
+	Name     string
+	Next     time.Time // of its schedule; retries come before it
+	LastRun  time.Time // start of the latest attempt, zero when there was none
+	LastCode int       // HTTP status of the latest attempt, 0 when it got none
+	LastErr  error     // why the latest attempt got no answer
+}
 
-// Scheduler calls the jobs. It is a participant of the clock.
+// Scheduler calls what its jobs name. It takes part in a test clock as a clock.Participant.
 type Scheduler struct {
 	now    func() time.Time
 	token  func(email, audience string) string
+	wake   func()
 	client *http.Client
 
-	mu   sync.Mutex
-	jobs []*entry
+	ctx    context.Context // ends with Close; calls under way live in it
+	cancel context.CancelFunc
+	calls  sync.WaitGroup
+
+	mu     sync.Mutex // never held during a call
+	jobs   []*job
+	closed bool
 }
 
-type entry struct {
+var _ clock.Participant = (*Scheduler)(nil)
+
+type job struct {
 	Job
-	schedule cron.Schedule
-	zone     *time.Location
-	next     time.Time
-	running  bool
+	cron   cron.Schedule
+	status Status
+
+	underWay bool
+	run      *run // the one under way, or waiting to be tried again
 }
 
-// New makes a scheduler of the jobs. The error names the job whose schedule or time
-// zone can't be read.
-func New(now func() time.Time, token func(email, audience string) string, jobs ...Job) (*Scheduler, error) {
-	s := &Scheduler{now: now, token: token, client: &http.Client{
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
-	for _, j := range jobs {
-		schedule, err := cron.ParseStandard(j.Schedule)
-		if err != nil {
-			return nil, fmt.Errorf("scheduler: job %s: %w", j.Name, err)
-		}
-		if j.TimeZone == "" {
-			j.TimeZone = "UTC"
-		}
-		zone, err := time.LoadLocation(j.TimeZone)
-		if err != nil {
-			return nil, fmt.Errorf("scheduler: job %s: %w", j.Name, err)
-		}
-		if j.Deadline == 0 {
-			j.Deadline = defaultDeadline
-		}
-		if j.Audience == "" {
-			j.Audience = j.URL
-		}
-		e := &entry{Job: j, schedule: schedule, zone: zone}
-		e.next = schedule.Next(now().In(zone))
-		s.jobs = append(s.jobs, e)
+// run is one instant of a job's schedule, with the attempts it takes.
+type run struct {
+	scheduled time.Time
+	first     time.Time // start of the first attempt
+	attempts  int
+	due       time.Time // of the next attempt
+}
+
+// New returns a scheduler without jobs.
+func New(o Options) (*Scheduler, error) {
+	if o.Now == nil || o.Token == nil {
+		return nil, errors.New("scheduler: Now and Token are required")
 	}
+	if o.Wake == nil {
+		o.Wake = func() {}
+	}
+	if o.Transport == nil {
+		o.Transport = &http.Transport{MaxIdleConnsPerHost: 8, IdleConnTimeout: time.Minute}
+	}
+	s := &Scheduler{
+		now: o.Now, token: o.Token, wake: o.Wake,
+		client: &http.Client{
+			Transport:     o.Transport,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
 
-// NextDue tells when the next job runs.
-func (s *Scheduler) NextDue() (time.Time, bool) {
+// Add adds a job. It first runs at the next instant of its schedule.
+func (s *Scheduler) Add(j Job) error {
+	j.setDefaults()
+	schedule, err := j.check()
+	if err != nil {
+		return fmt.Errorf("scheduler: job %s: %w", j.Name, err)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var first time.Time
-	for _, e := range s.jobs {
-		if !e.running && (first.IsZero() || e.next.Before(first)) {
-			first = e.next
-		}
+	if s.find(j.Name) != nil {
+		return fmt.Errorf("scheduler: job %s exists", j.Name)
 	}
-	return first, !first.IsZero()
+	next := schedule.Next(s.now())
+	if next.IsZero() {
+		return fmt.Errorf("scheduler: job %s: schedule %q never comes", j.Name, j.Schedule)
+	}
+	s.jobs = append(s.jobs, &job{Job: j, cron: schedule, status: Status{Name: j.Name, Next: next}})
+	s.wake()
+	return nil
 }
 
-// RunDue runs the jobs whose time has come, side by side, and waits for them.
-func (s *Scheduler) RunDue(ctx context.Context) error {
-	var due []*entry
-	now := s.now()
+// Close breaks off the calls under way and waits for them to end.
+func (s *Scheduler) Close() {
 	s.mu.Lock()
-	for _, e := range s.jobs {
-		if !e.running && !e.next.After(now) {
-			e.running = true
-			e.next = e.schedule.Next(now.In(e.zone)) // runs that were missed are not made up for
-			due = append(due, e)
-		}
-	}
+	s.closed = true
 	s.mu.Unlock()
-	var wg sync.WaitGroup
-	for _, e := range due {
-		wg.Go(func() {
-			defer func() {
-				s.mu.Lock()
-				e.running = false
-				s.mu.Unlock()
-			}()
-			_ = s.call(ctx, e.Job) // a failed run is the job's to report; the next one comes
-		})
-	}
-	wg.Wait()
-	return ctx.Err()
+	s.cancel()
+	s.calls.Wait()
+	s.client.CloseIdleConnections()
 }
 
-// RunNow runs a job at once, whatever its schedule, and returns what became of it.
-func (s *Scheduler) RunNow(ctx context.Context, name string) error {
-	for _, e := range s.jobs {
-		if e.Name == name {
-			return s.call(ctx, e.Job)
-		}
+// Jobs tells how the jobs stand, in the order in which they were added.
+func (s *Scheduler) Jobs() []Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []Status
+	for _, j := range s.jobs {
+		all = append(all, j.status)
 	}
-	return fmt.Errorf("scheduler: there is no job %q", name)
+	return all
 }
 
-func (s *Scheduler) call(ctx context.Context, j Job) (err error) {
-	for range j.Retries + 1 {
-		if err = s.attempt(ctx, j); err == nil || ctx.Err() != nil {
-			return err
-		}
+// RunNow calls a job's endpoint at once, even if the job is running, and waits for the answer, whose HTTP status it
+// returns. The schedule goes on as if nothing had happened, and a failure is not tried again.
+func (s *Scheduler) RunNow(ctx context.Context, name string) (code int, err error) {
+	s.mu.Lock()
+	j := s.find(name)
+	if j == nil || s.closed {
+		s.mu.Unlock()
+		return 0, fmt.Errorf("scheduler: no job %s", name)
 	}
-	return err
-}
+	now := s.now()
+	j.status.LastRun = now
+	s.calls.Add(1)
+	s.mu.Unlock()
+	defer s.calls.Done()
 
-func (s *Scheduler) attempt(ctx context.Context, j Job) error {
-	ctx, cancel := context.WithTimeout(ctx, j.Deadline)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, j.URL, http.NoBody)
-	if err != nil {
-		return fmt.Errorf("scheduler: job %s: %w", j.Name, err)
-	}
-	req.Header.Set("User-Agent", "Google-Cloud-Scheduler")
-	req.Header.Set("X-CloudScheduler", "true")
-	req.Header.Set("X-CloudScheduler-JobName", j.Name)
-	req.Header.Set("X-CloudScheduler-ScheduleTime", s.now().Format(time.RFC3339Nano))
-	req.Header.Set("Authorization", "Bearer "+s.token(j.Email, j.Audience))
-	resp, err := s.client.Do(req)
-	if err != nil {
-		return fmt.Errorf("scheduler: job %s: %w", j.Name, err)
-	}
-	defer resp.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20)) // so that the connection is kept
-	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return fmt.Errorf("scheduler: job %s was answered %s", j.Name, resp.Status)
+	defer context.AfterFunc(s.ctx, cancel)()
+	code, err = s.call(ctx, &j.Job, now)
+
+	s.mu.Lock()
+	j.status.LastCode, j.status.LastErr = code, err
+	s.mu.Unlock()
+	return code, err
+}
+
+func (s *Scheduler) find(name string) *job {
+	for _, j := range s.jobs {
+		if j.Name == name {
+			return j
+		}
 	}
 	return nil
+}
+
+// NextDue implements clock.Participant.
+func (s *Scheduler) NextDue() (next time.Time, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, j := range s.jobs {
+		if j.underWay || s.closed {
+			continue
+		}
+		if due := j.due(); !ok || due.Before(next) {
+			next, ok = due, true
+		}
+	}
+	return next, ok
+}
+
+func (j *job) due() time.Time {
+	if j.run != nil && j.run.due.Before(j.status.Next) {
+		return j.run.due
+	}
+	return j.status.Next
+}
+
+// RunDue implements clock.Participant: it runs the jobs that are due, side by side.
+func (s *Scheduler) RunDue(ctx context.Context) error { return clock.Drain(ctx, s.claim) }
+
+func (s *Scheduler) claim() []func() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	var work []func()
+	for _, j := range s.jobs {
+		if s.closed || j.underWay || j.due().After(now) {
+			continue
+		}
+		if !j.status.Next.After(now) {
+			j.run = &run{scheduled: j.status.Next, first: now}
+			j.status.Next = j.cron.Next(now)
+		}
+		j.run.attempts++
+		j.underWay = true
+		j.status.LastRun = now
+		s.calls.Add(1)
+		scheduled := j.run.scheduled
+		work = append(work, func() {
+			defer s.calls.Done()
+			code, err := s.call(s.ctx, &j.Job, scheduled)
+			s.finish(j, code, err)
+			s.wake()
+		})
+	}
+	return work
+}
+
+func (s *Scheduler) finish(j *job, code int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j.underWay = false
+	j.status.LastCode, j.status.LastErr = code, err
+	now := s.now()
+	if (code >= 200 && code <= 299) || !j.retries(j.run.attempts, now.Sub(j.run.first)) {
+		j.run = nil
+		return
+	}
+	j.run.due = now.Add(j.backoff(j.run.attempts))
+}
+
+// call makes one attempt and waits at most the job's deadline, in real time, for the whole response.
+func (s *Scheduler) call(ctx context.Context, j *Job, scheduled time.Time) (code int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, j.AttemptDeadline)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, j.Method, j.URL, bytes.NewReader(j.Body))
+	if err != nil {
+		return 0, err
+	}
+	for name, value := range j.Headers {
+		r.Header.Set(name, value)
+	}
+	if len(j.Body) > 0 {
+		r.Header.Set("Content-Type", cmp.Or(r.Header.Get("Content-Type"), "application/octet-stream"))
+	}
+	r.Header.Set("User-Agent", "Google-Cloud-Scheduler")
+	r.Header.Set("X-CloudScheduler", "true")
+	r.Header.Set("X-CloudScheduler-JobName", j.Name)
+	r.Header.Set("X-CloudScheduler-ScheduleTime", scheduled.UTC().Format(time.RFC3339))
+	if j.ServiceAccount != "" {
+		r.Header.Set("Authorization", "Bearer "+s.token(j.ServiceAccount, j.Audience))
+	}
+	resp, err := s.client.Do(r)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return 0, err
+	}
+	return resp.StatusCode, nil
 }
