@@ -1,0 +1,171 @@
+// Command ops is the operators' command line: merchants and their keys, the queues,
+// deliveries that were given up, and what happened to a payment.
+//
+// It works on the deployment that its flags and environment name, or, where they
+// name none, on the local stack that scripts/dev is running. What it changes it
+// changes by the packages that own it, and whatever a task can do it leaves to a
+// task: it calls no provider and no merchant itself.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A world is what a command runs in.
+type world struct {
+	lookup   func(string) (string, bool) // the environment
+	now      func() time.Time            // the local stack's clock takes its place
+	root     string                      // the repository, where scripts/dev leaves its state
+	out      io.Writer
+	problems io.Writer
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, world{os.LookupEnv, time.Now, ".", os.Stdout, os.Stderr}, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+// The statuses that the program ends with.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2 // the command line is wrong, and nothing was done
+)
+
+// A usageError is about the command line.
+type usageError string
+
+func (e usageError) Error() string { return string(e) }
+
+func run(ctx context.Context, w world, args []string) int {
+	err := dispatch(ctx, w, args)
+	if err == nil {
+		return exitDone
+	}
+	_, _ = fmt.Fprintln(w.problems, "scripts/ops:", explain(err))
+	if _, wrong := errors.AsType[usageError](err); wrong {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// dispatch finds the command and runs it.
+func dispatch(ctx context.Context, w world, args []string) error {
+	if len(args) == 0 || isHelp(args[0]) {
+		return usage(w.out, "")
+	}
+	if len(args) == 1 || isHelp(args[1]) {
+		return usage(w.out, args[0])
+	}
+	name := args[0] + " " + args[1]
+	for _, c := range commands {
+		if c.name == name {
+			return c.run(ctx, w, args[2:])
+		}
+	}
+	return usageError(fmt.Sprintf("%q is no command; see scripts/ops --help", name))
+}
+
+// A command is two words, positional arguments, and flags.
+type command struct {
+	name  string
+	args  []string // the positional ones, all required
+	flags string   // as usage shows them
+	does  string
+	make  func(*flag.FlagSet) action
+}
+
+// An action does what the command is for, with as many arguments as it asks for.
+type action func(ctx context.Context, s *session, args []string) (result, error)
+
+// A result is printed as text, or marshalled to JSON.
+type result interface {
+	text(io.Writer) error
+}
+
+var commands = []command{
+	{"merchants create", nil, "--name NAME [--webhook-url URL]", "make a merchant with an API key, and its endpoint for webhooks", merchantsCreate},
+	{"merchants list", nil, "", "list the merchants, the newest first", merchantsList},
+	{"merchants suspend", []string{"MERCHANT"}, "", "refuse the merchant's requests; what is under way goes on", merchantsSuspend},
+	{"merchants activate", []string{"MERCHANT"}, "", "accept the merchant's requests again", merchantsActivate},
+	{"keys create", []string{"MERCHANT"}, "[--label LABEL]", "issue another API key", keysCreate},
+	{"keys list", []string{"MERCHANT"}, "", "list the merchant's API keys, without their secrets", keysList},
+	{"keys revoke", []string{"KEY"}, "", "refuse an API key from now on", keysRevoke},
+	{"tasks list", nil, "[--queue QUEUE]", "list the tasks that wait, by the time they are due", tasksList},
+	{"tasks run", []string{"TASK"}, "[--queue QUEUE]", "run a task now, whenever it is due", tasksRun},
+	{"deliveries list", nil, "--exhausted [--limit N]", "list the webhook deliveries that were given up, the latest first", deliveriesList},
+	{"deliveries show", []string{"DELIVERY"}, "", "show a delivery with all its attempts", deliveriesShow},
+	{"deliveries redeliver", []string{"DELIVERY"}, "", "give a delivery that was given up another attempt, by a new task", deliveriesRedeliver},
+	{"payments show", []string{"PAYMENT"}, "", "show all that is known of a payment", paymentsShow},
+	{"sagas list", nil, "[--limit N]", "list the operations that are not done, the oldest first", sagasList},
+	{"sagas resume", []string{"SAGA"}, "", "have an operation carried on now, by a new task", sagasResume},
+}
+
+// run parses the command's arguments, does it, and prints what came of it.
+func (c command) run(ctx context.Context, w world, args []string) error {
+	flags := flag.NewFlagSet(c.name, flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // run prints the error
+	asJSON := flags.Bool("json", false, "")
+	target := targetFlags(flags)
+	do := c.make(flags)
+	positional, err := parse(flags, args)
+	if errors.Is(err, flag.ErrHelp) {
+		return usage(w.out, c.name)
+	}
+	if err != nil {
+		return usageError(err.Error() + "; see scripts/ops " + c.name + " --help")
+	}
+	if len(positional) != len(c.args) {
+		return usageError("usage: " + c.line())
+	}
+	s, err := open(w, target)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	r, err := do(ctx, s, positional)
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		e := json.NewEncoder(w.out)
+		e.SetIndent("", "  ")
+		e.SetEscapeHTML(false)
+		return e.Encode(r)
+	}
+	return r.text(w.out)
+}
+
+// line is the command's usage.
+func (c command) line() string {
+	words := append([]string{"scripts/ops", c.name}, c.args...)
+	if c.flags != "" {
+		words = append(words, c.flags)
+	}
+	return strings.Join(words, " ")
+}
+
+// parse reads flags wherever they stand, and returns what is left.
+func parse(flags *flag.FlagSet, args []string) (rest []string, err error) {
+	for {
+		if err := flags.Parse(args); err != nil {
+			return nil, err
+		}
+		if flags.NArg() == 0 {
+			return rest, nil
+		}
+		rest, args = append(rest, flags.Arg(0)), flags.Args()[1:]
+	}
+}
