@@ -3,6 +3,7 @@ package stack
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"time"
 
 	cloudtasksapi "cloud.google.com/go/cloudtasks/apiv2"
@@ -92,12 +93,30 @@ var subscribers = map[string]string{
 
 // createJobs makes the jobs of Cloud Scheduler.
 func (s *Stack) createJobs(_ context.Context, o Options) (err error) {
-	s.jobs, err = scheduler.New(s.Clock.Now, s.Tokens.Token, scheduler.Job{
+	s.jobs, err = scheduler.New(scheduler.Options{Now: s.Clock.Now, Token: s.Tokens.Token, Wake: s.Clock.Wake})
+	if err != nil {
+		return err
+	}
+	s.defers(s.jobs.Close)
+	return s.jobs.Add(scheduler.Job{
 		Name: "sweep", Schedule: cmp.Or(o.SweepSchedule, "* * * * *"), URL: s.hosts.URL("sweep"),
-		Email: schedulerAccount, Deadline: 55 * time.Second,
+		ServiceAccount: schedulerAccount, AttemptDeadline: 55 * time.Second,
 	})
+}
+
+// RunJob runs a scheduled job now, whatever its schedule. It fails if the job does.
+func (s *Stack) RunJob(ctx context.Context, name string) error {
+	code, err := s.jobs.RunNow(ctx, name)
+	if err == nil && code/100 != 2 {
+		err = fmt.Errorf("stack: job %s was answered %d", name, code)
+	}
 	return err
 }
 
-// RunJob runs a scheduled job now, and tells whether it succeeded.
-func (s *Stack) RunJob(ctx context.Context, name string) error { return s.jobs.RunNow(ctx, name) }
+// TasksConfig is where tasks are made and whom they call, for what operators do by the packages of the functions.
+func (s *Stack) TasksConfig() outbox.TasksConfig {
+	return outbox.TasksConfig{
+		Location: location, ServiceAccount: tasksAccount,
+		ResumeURL: s.hosts.URL("resumepayment"), DeliverURL: s.hosts.URL("deliverwebhook"),
+	}
+}

@@ -49,9 +49,11 @@ type Options struct {
 	Hook         func(ctx context.Context, point string) // see HostOptions; not with ExternalHost
 	Log          io.Writer                               // of the functions, JSON lines; nil: nowhere
 
-	GatewayAddress string      // empty: any that is free
-	OpenAPI        []byte      // empty: functions/openapi.yaml of the repository around the working directory
-	Violation      func(error) // see apigateway.Options; nil: traffic is not held against the document
+	GatewayAddress string // empty: any that is free
+	OpenAPI        []byte // empty: functions/openapi.yaml of the repository around the working directory
+	// Violation is told of each answer, and each accepted request, that does not fit the document; nil: nobody looks.
+	// It is called concurrently.
+	Violation func(error)
 
 	SweepSchedule   string // cron, in UTC; empty: each minute
 	WebhookSchedule string // waits between attempts; empty: the functions' default
