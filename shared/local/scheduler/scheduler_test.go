@@ -139,7 +139,8 @@ func TestRetries(t *testing.T) {
 		{"counted", Job{RetryCount: 3}, "01T10:00:00 01T10:00:05 01T10:00:15 01T10:00:35 01T11:00:00"},
 		{"for a while", Job{MaxRetryDuration: 20 * time.Second}, "01T10:00:00 01T10:00:05 01T10:00:15 01T10:00:35 01T11:00:00"},
 		{
-			"linear, capped", Job{RetryCount: 5, MinBackoff: time.Minute, MaxBackoff: 5 * time.Minute, MaxDoublings: 1},
+			"linear, capped",
+			Job{RetryCount: 5, MinBackoff: time.Minute, MaxBackoff: 5 * time.Minute, MaxDoublings: 1},
 			"01T10:00:00 01T10:01:00 01T10:03:00 01T10:07:00 01T10:12:00 01T10:17:00 01T11:00:00",
 		},
 		// The next scheduled run ends the retries of the last.
