@@ -223,7 +223,7 @@ func TestAnOpenOperationIsListedAndResumed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.refused(exitFailed, "holds it until 2027-03-01T09:00:22Z", "sagas", "resume", sagas[1].ID)
+	r.refused(exitFailed, "holds it until 2027-03-01T09:00:22.000Z", "sagas", "resume", sagas[1].ID)
 	r.advance(time.Minute) // the worker is dead
 	r.ops("sagas", "resume", sagas[1].ID)
 }

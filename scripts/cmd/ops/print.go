@@ -128,7 +128,7 @@ func spellTime(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
-	return t.UTC().Format(time.RFC3339)
+	return t.UTC().Format("2006-01-02T15:04:05.000Z")
 }
 
 func cut(s string) string {
