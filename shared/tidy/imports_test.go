@@ -50,8 +50,9 @@ func layer(folder string) (int, bool) {
 	return 0, false
 }
 
+// isAdapter tells the adapters from provider/wire, which they share.
 func isAdapter(folder string) bool {
-	return strings.HasPrefix(folder, "shared/provider/") && !isBeside(folder)
+	return strings.HasPrefix(folder, "shared/provider/") && folder != "shared/provider/wire" && !isBeside(folder)
 }
 
 func TestImportsPointDown(t *testing.T) {

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
-	"net/http"
 	"strings"
 	"time"
 
@@ -16,6 +14,7 @@ import (
 
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/provider"
+	"github.com/tollgate/tollgate/shared/provider/wire"
 )
 
 // Name is the provider's name, in configuration, in rows and in the public API.
@@ -25,11 +24,17 @@ const Name = "stripe"
 // https://docs.stripe.com/api/idempotent_requests ("at least 24 hours")
 const keyWindow = 24 * time.Hour
 
+// Timeouts of one request, unless Options has others.
+const (
+	defaultConnectTimeout = 2 * time.Second
+	defaultReadTimeout    = 5 * time.Second
+)
+
 // Adapter is Stripe behind the provider port. It is safe for concurrent use.
 type Adapter struct {
 	intents   paymentintent.Client
 	refunds   refund.Client
-	transport *http.Transport
+	transport *wire.Transport
 	mode      string
 	log       *slog.Logger
 	now       func() time.Time
@@ -43,7 +48,7 @@ type Options struct {
 	Log *slog.Logger // nil logs nothing
 
 	// Dial replaces TCP, for tests.
-	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	Dial wire.Dialer
 
 	// ConnectTimeout bounds DNS, TCP and TLS together, ReadTimeout everything after
 	// it. 0 means 2 s and 5 s.
@@ -63,13 +68,10 @@ func New(cfg Config, opt Options) (*Adapter, error) {
 	}
 	opt.ConnectTimeout = cmp.Or(opt.ConnectTimeout, defaultConnectTimeout)
 	opt.ReadTimeout = cmp.Or(opt.ReadTimeout, defaultReadTimeout)
-	transport := newTransport(opt.Dial, opt.ConnectTimeout, opt.ReadTimeout)
+	transport := wire.New(opt.Dial, wire.Limits{Connect: opt.ConnectTimeout, Read: opt.ReadTimeout})
 	backend := stripego.GetBackendWithConfig(stripego.APIBackend, &stripego.BackendConfig{
-		URL: stripego.String(strings.TrimRight(cfg.APIBase, "/")),
-		HTTPClient: &http.Client{
-			Transport:     &recorder{next: transport, connect: opt.ConnectTimeout, read: opt.ReadTimeout},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+		URL:               stripego.String(strings.TrimRight(cfg.APIBase, "/")),
+		HTTPClient:        transport.Client(),
 		MaxNetworkRetries: stripego.Int64(0),
 		EnableTelemetry:   stripego.Bool(false),
 		// The library would log whole replies; what matters is in the evidence.
@@ -94,7 +96,7 @@ func (*Adapter) Name() string { return Name }
 func (a *Adapter) Account() string { return a.mode }
 
 // Close closes idle connections. Calls under way go on.
-func (a *Adapter) Close() { a.transport.CloseIdleConnections() }
+func (a *Adapter) Close() { a.transport.Close() }
 
 // Capabilities are the same for every Stripe account.
 func (*Adapter) Capabilities() provider.Capabilities { return capabilities() }
@@ -123,7 +125,7 @@ func (a *Adapter) Execute(ctx context.Context, call provider.Call) provider.Resu
 	v := classify(o, call.First(), x, a.now())
 	result := provider.Result{
 		Outcome: v.outcome, Facts: v.facts, Refusal: v.refusal, Reference: v.reference,
-		TimedOut: x.timedOut, Evidence: x.evidence(v.doubt),
+		TimedOut: x.TimedOut, Evidence: evidenceOf(x, v.doubt),
 	}
 	a.log.LogAttrs(ctx, slog.LevelDebug, "stripe answered",
 		slog.String("step", string(o.Step)),
@@ -138,13 +140,13 @@ func (a *Adapter) Execute(ctx context.Context, call provider.Call) provider.Resu
 }
 
 // exchange makes one request and returns what became of it.
-func (a *Adapter) exchange(ctx context.Context, send func(context.Context) error) *exchange {
-	x := &exchange{}
+func (a *Adapter) exchange(ctx context.Context, send func(context.Context) error) *wire.Exchange {
+	x := &wire.Exchange{}
 	began := a.now()
-	err := send(context.WithValue(ctx, exchangeKey{}, x))
-	x.duration = a.now().Sub(began)
-	if x.err == nil && x.status == 0 {
-		x.err = err // stripe-go refused to make the request
+	err := send(wire.With(ctx, x))
+	x.Duration = a.now().Sub(began)
+	if x.Err == nil && x.Status == 0 {
+		x.Err = err // stripe-go refused to make the request
 	}
 	return x
 }

@@ -10,6 +10,7 @@ import (
 	stripego "github.com/stripe/stripe-go/v76"
 
 	"github.com/tollgate/tollgate/shared/provider"
+	"github.com/tollgate/tollgate/shared/provider/wire"
 )
 
 // verdict is what a reply proves about an order.
@@ -27,21 +28,21 @@ func unknown(reference string, format string, args ...any) verdict {
 
 // classify judges what became of an order. first says that nothing sent before can
 // take effect: only then does a refusal prove that nothing happened.
-func classify(o order, first bool, x *exchange, now time.Time) verdict {
-	if !x.answered() {
-		if first && !x.connected.Load() {
+func classify(o order, first bool, x *wire.Exchange, now time.Time) verdict {
+	if !x.Answered() {
+		if first && !x.Connected() {
 			return verdict{outcome: provider.NotSent}
 		}
 		return verdict{outcome: provider.Unknown}
 	}
-	first = first && !x.replayed() // a stored answer is to a request that was sent before
+	first = first && !replayed(x) // a stored answer is to a request that was sent before
 	switch {
-	case x.status == http.StatusOK:
-		return classifyObject(o, x.body, now)
-	case x.status >= 400 && x.status < 500:
+	case x.Status == http.StatusOK:
+		return classifyObject(o, x.Body, now)
+	case x.Status >= 400 && x.Status < 500:
 		return classifyError(o, first, x, now)
 	default:
-		return unknown("", "status %d decides nothing", x.status)
+		return unknown("", "status %d decides nothing", x.Status)
 	}
 }
 
@@ -204,8 +205,8 @@ func decodeError(body []byte) (*stripego.Error, error) {
 
 // classifyError judges a 4xx. What the error says counts only for a first call; the
 // object in it, if it echoes the order, is proof by itself for any.
-func classifyError(o order, first bool, x *exchange, now time.Time) verdict {
-	e, err := decodeError(x.body)
+func classifyError(o order, first bool, x *wire.Exchange, now time.Time) verdict {
+	e, err := decodeError(x.Body)
 	if err != nil {
 		return unknown("", "%w", err)
 	}
@@ -219,8 +220,8 @@ func classifyError(o order, first bool, x *exchange, now time.Time) verdict {
 		if facts, err = intentFacts(pi, now); err != nil {
 			return unknown(reference, "%w", err)
 		}
-		if outcome, ok := o.provenBy(e, x.status, pi); ok {
-			return refusedVerdict(o, outcome, e, x.status, pi, facts, now)
+		if outcome, ok := o.provenBy(e, x.Status, pi); ok {
+			return refusedVerdict(o, outcome, e, x.Status, pi, facts, now)
 		}
 		if o.Step == provider.Authorize && pi.Status != stripego.PaymentIntentStatusRequiresConfirmation {
 			return unknown(reference, "an error came with a PaymentIntent in status %s", pi.Status)
@@ -228,16 +229,16 @@ func classifyError(o order, first bool, x *exchange, now time.Time) verdict {
 		o.Reference = reference
 	}
 	if !first {
-		return unknown(o.Reference, "a later %d %s proves nothing of what was sent before", x.status, e.Type)
+		return unknown(o.Reference, "a later %d %s proves nothing of what was sent before", x.Status, e.Type)
 	}
-	outcome := refusedAs(o.Step, x.status, e)
+	outcome := refusedAs(o.Step, x.Status, e)
 	switch outcome {
 	case provider.NotSent:
 		return verdict{outcome: outcome}
 	case provider.Unknown:
-		return unknown(o.Reference, "status %d %s %s decides nothing", x.status, e.Type, e.Code)
+		return unknown(o.Reference, "status %d %s %s decides nothing", x.Status, e.Type, e.Code)
 	}
-	return refusedVerdict(o, outcome, e, x.status, e.PaymentIntent, facts, now)
+	return refusedVerdict(o, outcome, e, x.Status, e.PaymentIntent, facts, now)
 }
 
 // provenBy decides by the state of the object inside an error. Only the errors that

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/tollgate/tollgate/shared/provider/wire"
 )
 
 func TestMask(t *testing.T) {
@@ -32,7 +34,7 @@ func TestMask(t *testing.T) {
 		"a string":        {`"pi_1"`, `"pi_1"`},
 		"a NUL":           {`{"message":"a\u0000b"}`, `{"message":"a?b"}`},
 	} {
-		if got := mask([]byte(c.body)); got != c.want {
+		if got := kept.Reply([]byte(c.body)); got != c.want {
 			t.Errorf("%s: mask(%s)\n got %s\nwant %s", name, c.body, got, c.want)
 		}
 	}
@@ -41,13 +43,13 @@ func TestMask(t *testing.T) {
 func TestMaskIsBounded(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]string{
-		"many members": "[" + strings.Repeat(`{"id":"pi_1"},`, maxEvidenceBytes) + "1]",
-		"one string":   `{"message":"` + strings.Repeat("é", maxEvidenceBytes) + `"}`,
+		"many members": "[" + strings.Repeat(`{"id":"pi_1"},`, wire.MaxEvidenceBytes) + "1]",
+		"one string":   `{"message":"` + strings.Repeat("é", wire.MaxEvidenceBytes) + `"}`,
 		"deep":         strings.Repeat("[", 9000),
-		"a page":       strings.Repeat("<p>", maxEvidenceBytes),
+		"a page":       strings.Repeat("<p>", wire.MaxEvidenceBytes),
 	} {
-		got := mask([]byte(body))
-		if len(got) > maxEvidenceBytes || !strings.HasSuffix(got, cutOff) || !utf8.ValidString(got) {
+		got := kept.Reply([]byte(body))
+		if len(got) > wire.MaxEvidenceBytes || !strings.HasSuffix(got, "…[cut]") || !utf8.ValidString(got) {
 			t.Errorf("%s: %d bytes ending in %q", name, len(got), got[max(0, len(got)-20):])
 		}
 	}
@@ -59,8 +61,8 @@ func FuzzMask(f *testing.F) {
 	f.Add([]byte(`{"a":[{"b":{}},[[1]],"c",null,true],"d":-0.1e5}`))
 	f.Add([]byte(`{"a":{"id":"x"},"b":"y"`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		got := mask(body)
-		if len(got) > maxEvidenceBytes || !utf8.ValidString(got) || strings.ContainsRune(got, 0) {
+		got := kept.Reply(body)
+		if len(got) > wire.MaxEvidenceBytes || !utf8.ValidString(got) || strings.ContainsRune(got, 0) {
 			t.Fatalf("mask(%q) = %q", body, got)
 		}
 		if len(body) > 0 && (body[0] == '{' || body[0] == '[') && json.Valid(body) && len(body) < 1000 && !json.Valid([]byte(got)) {

@@ -3,7 +3,6 @@ package stripe
 import (
 	"bufio"
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/shared/provider"
+	"github.com/tollgate/tollgate/shared/provider/wire"
 )
 
 // What never had a connection was not sent; to a replay that proves nothing.
@@ -30,7 +30,7 @@ func TestNothingLeftWithoutAConnection(t *testing.T) {
 
 	for _, c := range []struct {
 		name, base string
-		dial       dialFunc
+		dial       wire.Dialer
 	}{
 		{name: "connection refused", base: "http://" + refusing},
 		{name: "DNS", base: "http://api.stripe.com", dial: func(context.Context, string, string) (net.Conn, error) {
@@ -104,10 +104,10 @@ func TestCutRepliesAreUnknown(t *testing.T) {
 
 func TestHugeReplyIsUnknown(t *testing.T) {
 	t.Parallel()
-	body := string(intentIn("requires_capture").bytes()) + strings.Repeat(" ", maxReplyBytes)
+	body := string(intentIn("requires_capture").bytes()) + strings.Repeat(" ", wire.MaxReplyBytes)
 	a := newAdapter(t, always(t, reply(200, body)).base(), Options{})
 	got := a.Execute(t.Context(), firstCall(t, request(authorize)))
-	if got.Outcome != provider.Unknown || got.Evidence.Error != errReplyTooLarge.Error() {
+	if got.Outcome != provider.Unknown || got.Evidence.Error != wire.ErrReplyTooLarge.Error() {
 		t.Errorf("%s: %q", got.Outcome, got.Evidence.Error)
 	}
 }
@@ -146,12 +146,9 @@ func TestNothingIsSentTwice(t *testing.T) {
 
 // What goes over the wire, and what does not.
 func TestRequestsOnTheWire(t *testing.T) {
-	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1") // net/http ignores it for loopback anyway; ours has no proxy at all
+	t.Parallel()
 	server := always(t, ok(intentIn("requires_capture")))
 	a := newAdapter(t, server.base(), Options{})
-	if proxy := a.transport.Proxy; proxy != nil {
-		t.Error("the transport takes a proxy")
-	}
 	call := firstCall(t, request(authorize))
 	a.Execute(t.Context(), call)
 	a.Execute(t.Context(), call)
@@ -177,17 +174,6 @@ func TestRequestsOnTheWire(t *testing.T) {
 		if req.ContentLength != int64(len(bodies[i])) || len(req.TransferEncoding) > 0 {
 			t.Errorf("length %d of %d, encoding %v", req.ContentLength, len(bodies[i]), req.TransferEncoding)
 		}
-	}
-}
-
-func TestAPostWithoutABodyIsRefused(t *testing.T) {
-	t.Parallel()
-	req, err := http.NewRequest(http.MethodPost, "http://127.0.0.1/", http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := sendOnce(req); !errors.Is(err, errBodyless) {
-		t.Errorf("sendOnce = %v", err)
 	}
 }
 

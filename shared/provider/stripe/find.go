@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
 	stripego "github.com/stripe/stripe-go/v76"
 
 	"github.com/tollgate/tollgate/shared/provider"
+	"github.com/tollgate/tollgate/shared/provider/wire"
 )
 
 const (
@@ -37,8 +37,8 @@ func (a *Adapter) Find(ctx context.Context, q provider.Query) provider.Finding {
 	s := &search{adapter: a, ctx: ctx, query: q}
 	began := a.now()
 	err := s.run()
-	finding := provider.Finding{Complete: err == nil, Facts: s.facts, Evidence: s.last.evidence(err)}
-	finding.Evidence.Body = clipBytes(strings.Join(s.seen, "\n"), maxEvidenceBytes)
+	finding := provider.Finding{Complete: err == nil, Facts: s.facts, Evidence: evidenceOf(&s.last, err)}
+	finding.Evidence.Body = wire.ClipBytes(strings.Join(s.seen, "\n"), wire.MaxEvidenceBytes)
 	finding.Evidence.Duration = a.now().Sub(began)
 	return finding
 }
@@ -51,7 +51,7 @@ type search struct {
 
 	facts []provider.Fact
 	seen  []string // what the replies showed, for the evidence
-	last  exchange
+	last  wire.Exchange
 }
 
 func (s *search) run() error {
@@ -112,11 +112,11 @@ func (s *search) intent(reference string) error {
 		})
 		return err
 	})
-	s.note("%s", mask(x.body))
-	if err := x.failed(); err != nil {
+	s.note("%s", kept.Reply(x.Body))
+	if err := x.Failed(); err != nil {
 		return err
 	}
-	pi, err := decodeIntent(x.body)
+	pi, err := decodeIntent(x.Body)
 	if err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func (s *search) refunds(reference string) error {
 			PaymentIntent: stripego.String(reference),
 		}).Err()
 	}, func(raw json.RawMessage) (string, error) {
-		s.note("%s", mask(raw))
+		s.note("%s", kept.Reply(raw))
 		re, err := decodeRefund(raw)
 		if err != nil {
 			return "", err
@@ -168,8 +168,8 @@ func (s *search) pages(request func(ctx context.Context, after *string) error, e
 	var after *string
 	for range maxPages {
 		x := s.get(func(ctx context.Context) error { return request(ctx, after) })
-		if err := x.failed(); err != nil {
-			s.note("%s", mask(x.body))
+		if err := x.Failed(); err != nil {
+			s.note("%s", kept.Reply(x.Body))
 			return listed, err
 		}
 		var page struct {
@@ -177,7 +177,7 @@ func (s *search) pages(request func(ctx context.Context, after *string) error, e
 			Data    *[]json.RawMessage `json:"data"`
 			HasMore *bool              `json:"has_more"`
 		}
-		if err := json.Unmarshal(x.body, &page); err != nil {
+		if err := json.Unmarshal(x.Body, &page); err != nil {
 			return listed, fmt.Errorf("not a list: %w", err)
 		}
 		if page.Object != "list" || page.Data == nil || page.HasMore == nil {
@@ -201,23 +201,12 @@ func (s *search) pages(request func(ctx context.Context, after *string) error, e
 	return listed, fmt.Errorf("the listing has more than %d pages", maxPages)
 }
 
-func (s *search) get(send func(context.Context) error) *exchange {
+func (s *search) get(send func(context.Context) error) *wire.Exchange {
 	x := s.adapter.exchange(s.ctx, send)
-	s.last.status, s.last.header, s.last.err, s.last.timedOut = x.status, x.header, x.err, x.timedOut
+	s.last.Status, s.last.Header, s.last.Err, s.last.TimedOut = x.Status, x.Header, x.Err, x.TimedOut
 	return x
 }
 
 func (s *search) note(format string, args ...any) {
 	s.seen = append(s.seen, fmt.Sprintf(format, args...))
-}
-
-// failed says why a reply shows nothing.
-func (x *exchange) failed() error {
-	if x.err != nil {
-		return x.err
-	}
-	if x.status != http.StatusOK {
-		return fmt.Errorf("status %d", x.status)
-	}
-	return nil
 }

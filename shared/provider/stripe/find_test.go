@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tollgate/tollgate/shared/provider"
+	"github.com/tollgate/tollgate/shared/provider/wire"
 )
 
 // routes answers GET requests by path and query, whatever the query's order.
@@ -163,7 +164,7 @@ func TestFind(t *testing.T) {
 			if diff := cmp.Diff(c.facts, summary(got.Facts)); diff != "" {
 				t.Errorf("facts (-want +got):\n%s\nasked %v", diff, asked())
 			}
-			if strings.Contains(got.Evidence.Body, "hush") || len(got.Evidence.Body) > maxEvidenceBytes {
+			if strings.Contains(got.Evidence.Body, "hush") || len(got.Evidence.Body) > wire.MaxEvidenceBytes {
 				t.Errorf("evidence of %d bytes: %.500s", len(got.Evidence.Body), got.Evidence.Body)
 			}
 			for _, uri := range asked() {

@@ -4,6 +4,7 @@ import (
 	stripego "github.com/stripe/stripe-go/v76"
 
 	"github.com/tollgate/tollgate/shared/provider"
+	"github.com/tollgate/tollgate/shared/provider/wire"
 	"github.com/tollgate/tollgate/shared/telemetry"
 )
 
@@ -93,8 +94,8 @@ var stateRefusals = map[stripego.ErrorCode]bool{
 func refusalOf(e *stripego.Error) *provider.Refusal {
 	r := &provider.Refusal{
 		Code:         "invalid_request",
-		Message:      clip(telemetry.Mask(e.Msg), maxRefusalMessage),
-		ProviderCode: clip(string(e.Code), 100),
+		Message:      wire.Clip(telemetry.Mask(e.Msg), maxRefusalMessage),
+		ProviderCode: wire.Clip(string(e.Code), 100),
 	}
 	if e.Type == stripego.ErrorTypeCard {
 		r.Code = "card_declined"
@@ -103,7 +104,7 @@ func refusalOf(e *stripego.Error) *provider.Refusal {
 		r.Code = code
 	}
 	if e.DeclineCode != "" {
-		r.ProviderCode = clip(string(e.DeclineCode), 100)
+		r.ProviderCode = wire.Clip(string(e.DeclineCode), 100)
 		if code, ok := refusalCodes[string(e.DeclineCode)]; ok {
 			r.Code = code
 		}
@@ -118,12 +119,12 @@ func refusalOf(e *stripego.Error) *provider.Refusal {
 func credentialsRefusal(e *stripego.Error) *provider.Refusal {
 	return &provider.Refusal{
 		Code: "provider_credentials", Message: "Stripe refused the gateway's credentials.",
-		ProviderCode: clip(string(e.Code), 100),
+		ProviderCode: wire.Clip(string(e.Code), 100),
 	}
 }
 
 func refundRefusal(re *stripego.Refund) *provider.Refusal {
-	r := &provider.Refusal{Code: "refund_failed", Message: "The refund failed.", ProviderCode: clip(string(re.FailureReason), 100)}
+	r := &provider.Refusal{Code: "refund_failed", Message: "The refund failed.", ProviderCode: wire.Clip(string(re.FailureReason), 100)}
 	if re.Status == stripego.RefundStatusCanceled {
 		r.Code, r.Message = "refund_canceled", "The refund was canceled."
 	}

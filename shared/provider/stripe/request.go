@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"unicode/utf8"
 
 	stripego "github.com/stripe/stripe-go/v76"
 
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/provider"
+	"github.com/tollgate/tollgate/shared/provider/wire"
 )
 
 // The metadata by which Stripe's objects name ours, in requests and echoes.
@@ -158,7 +158,7 @@ func (o order) refundMetadata() map[string]string {
 		m[metaObligation] = o.ObligationID.String()
 	}
 	if o.Reason != "" && !refundReasons[o.Reason] {
-		m[metaReason] = clip(o.Reason, maxMetadataValue)
+		m[metaReason] = wire.Clip(o.Reason, maxMetadataValue)
 	}
 	return m
 }
@@ -170,12 +170,4 @@ func text(s string) *string {
 		return nil
 	}
 	return stripego.String(s)
-}
-
-// clip shortens s to n characters at most.
-func clip(s string, n int) string {
-	if utf8.RuneCountInString(s) <= n {
-		return s
-	}
-	return string([]rune(s)[:n])
 }
