@@ -1,0 +1,225 @@
+package webhook
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+
+	"github.com/tollgate/tollgate/shared/fault"
+	"github.com/tollgate/tollgate/shared/postgres/pgtest"
+)
+
+func TestStatementsFitTheSchema(t *testing.T) {
+	t.Parallel()
+	tx := pgtest.Tx(t)
+	for name, sql := range map[string]string{
+		"insertEndpoint": insertEndpoint, "selectEndpoints": selectEndpoints, "selectEndpoint": selectEndpoint,
+		"selectSubscribers": selectSubscribers, "insertDelivery": insertDelivery, "selectUntried": selectUntried,
+		"selectDelivery": selectDelivery, "leaseDelivery": leaseDelivery, "recordAttempt": recordAttempt,
+		"releaseDelivery": releaseDelivery, "abandonDelivery": abandonDelivery, "raiseGeneration": raiseGeneration,
+		"reviveDelivery": reviveDelivery, "selectExhausted": selectExhausted, "countWaiting": countWaiting,
+	} {
+		if _, err := tx.Prepare(t.Context(), name, sql); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// due runs DueWithoutTask and checks how many tasks it made.
+func (r *rig) due(want int) {
+	r.t.Helper()
+	if n, err := r.DueWithoutTask(r.t.Context(), 100); n != want || err != nil {
+		r.t.Errorf("DueWithoutTask = %d, %v; want %d", n, err, want)
+	}
+}
+
+func taskName(d Delivery) string { return d.TaskName() }
+
+// The task is gone without a trace, as Cloud Tasks loses it after its last try.
+func TestLostTaskIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	delivery := r.delivery()
+	lost := r.waiting()[0]
+	if _, err := r.queue.PurgeQueue(t.Context(), &cloudtaskspb.PurgeQueueRequest{Name: queue}); err != nil {
+		t.Fatal(err)
+	}
+	r.advance(lostAfter - time.Second)
+	r.due(0)
+	r.advance(time.Second)
+	r.due(1)
+	r.due(0) // not again for a while
+	if names := r.waiting(); len(names) != 1 || names[0] == lost || names[0] != taskName(r.get(delivery)) {
+		t.Errorf("tasks %q; want a new name", names)
+	}
+	r.advance(0)
+	if d := r.get(delivery); d.Status != Delivered || len(r.endpoint.got()) != 1 {
+		t.Errorf("delivery %+v, %d posts", d, len(r.endpoint.got()))
+	}
+	r.advance(time.Hour)
+	r.due(0)
+}
+
+// The worker dies in mid-attempt: its lease ends, and nobody else has a task.
+func TestAttemptOfADeadWorkerIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	delivery := r.delivery()
+	r.exec(`UPDATE webhook_deliveries SET lease_token = $1, lease_until = $2`, r.NewID(), r.Now().Add(lostAfter+time.Minute))
+	r.advance(0) // the task finds the lease held, and is done
+	r.advance(lostAfter)
+	r.due(0) // a live lease
+	r.advance(time.Minute)
+	r.due(1)
+	r.advance(0)
+	if d := r.get(delivery); d.Status != Delivered || d.Attempts != 1 {
+		t.Errorf("delivery %+v", d)
+	}
+}
+
+func TestDueWithoutTaskDuringAnOutageOfTheQueue(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.delivery()
+	if _, err := r.queue.PurgeQueue(t.Context(), &cloudtaskspb.PurgeQueueRequest{Name: queue}); err != nil {
+		t.Fatal(err)
+	}
+	r.queue.Stop()
+	r.advance(lostAfter)
+	if n, err := r.DueWithoutTask(t.Context(), 100); n != 0 || err == nil {
+		t.Errorf("DueWithoutTask = %d, %v; want the outage", n, err)
+	}
+	r.queue.Start()
+	r.advance(lostAfter)
+	r.due(1)
+}
+
+func TestGoneDisablesTheEndpoint(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.endpoint.answers(status(http.StatusGone))
+	e, _ := r.subscribe(r.endpoint.URL)
+	first := r.notified(r.event())[0]
+	second := r.notified(r.event())[0] // waits behind the first in the queue
+	r.deliver(first.ID, 1)
+	if d := r.get(first.ID); d.Status != Abandoned || d.Attempts != 1 || *d.ResponseCode != 410 {
+		t.Errorf("delivery %+v", d)
+	}
+	if log := r.logged(first.ID); len(log) != 1 || log[0].Outcome != OutcomeGone {
+		t.Errorf("log %+v", log)
+	}
+	got, err := r.endpoints.Get(t.Context(), r.merchant, e.ID)
+	if err != nil || got.Enabled || got.DisabledReason == nil || *got.DisabledReason != "the endpoint answered 410 Gone" {
+		t.Errorf("endpoint %+v, %v", got, err)
+	}
+	r.advance(time.Hour)
+	if d := r.get(second.ID); d.Status != Abandoned || d.Attempts != 0 || len(r.endpoint.got()) != 1 {
+		t.Errorf("second delivery %+v, %d posts; want it abandoned without a post", d, len(r.endpoint.got()))
+	}
+	if made := r.notified(r.event()); len(made) != 0 {
+		t.Errorf("a later event has deliveries %+v", made)
+	}
+	if _, err := r.Redeliver(t.Context(), first.ID); !fault.Is(err, fault.InvalidState) {
+		t.Errorf("Redeliver to a disabled endpoint: %v", err)
+	}
+
+	r.endpoint.answers(status(http.StatusOK))
+	r.exec(`UPDATE webhook_endpoints SET enabled = true, disabled_reason = NULL`)
+	for _, d := range []Delivery{first, second} {
+		if _, err := r.Redeliver(t.Context(), d.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.advance(0)
+	for _, d := range []Delivery{first, second} {
+		if d := r.get(d.ID); d.Status != Delivered {
+			t.Errorf("after enabling: %+v", d)
+		}
+	}
+}
+
+func TestRedeliverOnlyWhatWasGivenUp(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	delivery := r.delivery()
+	if _, err := r.Redeliver(t.Context(), delivery); !fault.Is(err, fault.InvalidState) {
+		t.Errorf("a pending one: %v", err)
+	}
+	r.advance(0)
+	if _, err := r.Redeliver(t.Context(), delivery); !fault.Is(err, fault.InvalidState) {
+		t.Errorf("a delivered one: %v", err)
+	}
+	if _, err := r.Redeliver(t.Context(), r.NewID()); !fault.Is(err, fault.NotFound) {
+		t.Errorf("one that does not exist: %v", err)
+	}
+	if n := len(r.endpoint.got()); n != 1 {
+		t.Errorf("%d posts; want 1", n)
+	}
+}
+
+// The queue is away while a person redelivers: the sweep sees to it.
+func TestRedeliveryWithoutAQueueIsNotLost(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.Schedule = Schedule{0}
+	r.endpoint.answers(status(http.StatusInternalServerError))
+	delivery := r.delivery()
+	r.advance(0)
+	r.endpoint.answers(status(http.StatusOK))
+	r.queue.Stop()
+	if _, err := r.Redeliver(t.Context(), delivery); err == nil {
+		t.Fatal("the task was not made, and Redeliver did not say so")
+	}
+	r.queue.Start()
+	r.advance(lostAfter)
+	r.due(1)
+	r.advance(0)
+	if d := r.get(delivery); d.Status != Delivered || d.Attempts != 2 {
+		t.Errorf("delivery %+v", d)
+	}
+}
+
+func TestRetryAfterMovesTheNextAttempt(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.endpoint.answers(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "7200")
+		w.WriteHeader(http.StatusTooManyRequests)
+	})
+	delivery := r.delivery()
+	r.advance(0)
+	if d := r.get(delivery); d.NextAttemptAt.Sub(r.Now()) != 2*time.Hour {
+		t.Errorf("next in %v; want 2h", d.NextAttemptAt.Sub(r.Now()))
+	}
+	r.advance(2*time.Hour - time.Second)
+	if n := len(r.endpoint.got()); n != 1 {
+		t.Errorf("%d posts before the wait is over", n)
+	}
+	r.advance(time.Second)
+	if n := len(r.endpoint.got()); n != 2 {
+		t.Errorf("%d posts; want 2", n)
+	}
+}
+
+// A function that serves a slow endpoint may be stopped while the answer is on its
+// way. What came of the attempt is kept all the same.
+func TestAnswerThatCameIsKeptWhenOurTimeIsUp(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	delivery := r.delivery()
+	d, err := r.lease(t.Context(), delivery, 1)
+	if err != nil || d == nil {
+		t.Fatalf("lease: %v, %v", d, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.conclude(ctx, d, attempt{result: result{Outcome: OutcomeDelivered, Code: 200}, Number: 1, At: r.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	if d := r.get(delivery); d.Status != Delivered {
+		t.Errorf("delivery %+v", d)
+	}
+}

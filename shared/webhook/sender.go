@@ -1,0 +1,277 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"code.dny.dev/ssrf"
+
+	"github.com/tollgate/tollgate/shared/telemetry"
+)
+
+// Bounds on what an endpoint can make us do.
+const (
+	attemptTimeout   = 10 * time.Second // from the look-up of its name to the end of its answer
+	connectTimeout   = 5 * time.Second
+	maxResponseBytes = 4 << 10 // what is read of an answer, and kept
+	maxHeaderBytes   = 16 << 10
+	maxConnections   = 32 // to one host
+	maxURLBytes      = 2048
+)
+
+const userAgent = "Tollgate-Webhooks/1.0"
+
+// Outcome is what came of an attempt.
+type Outcome string
+
+// The outcomes. All but OutcomeDelivered are failures.
+const (
+	OutcomeDelivered  Outcome = "delivered"          // 2xx, and the answer was complete
+	OutcomeGone       Outcome = "gone"               // 410: the endpoint wants no more
+	OutcomeStatus3xx  Outcome = "status_3xx"         // redirects are not followed
+	OutcomeStatus4xx  Outcome = "status_4xx"         //
+	OutcomeStatus5xx  Outcome = "status_5xx"         //
+	OutcomeOther      Outcome = "status_other"       // no status that ends a request
+	OutcomeTimeout    Outcome = "timeout"            // not complete in time
+	OutcomeRefused    Outcome = "refused_address"    // we won't connect there; nothing was sent
+	OutcomeDNS        Outcome = "dns"                // the name could not be resolved
+	OutcomeNotListens Outcome = "connection_refused" //
+	OutcomeTLS        Outcome = "tls"                //
+	OutcomeConnection Outcome = "connection"         // broken off, or not HTTP
+)
+
+// result is what came of an attempt, as it is kept.
+type result struct {
+	Outcome    Outcome
+	Code       int    // HTTP status; 0 without an answer
+	Body       string // of the answer, cut and masked
+	Error      string // for whoever reads the log, with no address that we refused
+	RetryAfter time.Duration
+}
+
+// Sender makes requests to endpoints, and only where it is safe to: the rules are
+// checked on the URL, and again on each address that is really dialled, so that a
+// name that resolves differently the second time gains nothing.
+type Sender struct {
+	client     *http.Client
+	guard      *ssrf.Guardian
+	allowLocal bool
+	timeout    time.Duration
+	now        func() time.Time
+}
+
+// NewSender makes a sender.
+func NewSender(c Config, now func() time.Time) *Sender {
+	guard := newGuard(c.AllowLocal)
+	return newSender(c.AllowLocal, guard, &net.Dialer{Timeout: connectTimeout, Control: guard.Safe}, now)
+}
+
+// newGuard allows public addresses at port 443; local runs may use loopback, at any
+// port, as well.
+func newGuard(allowLocal bool) *ssrf.Guardian {
+	if !allowLocal {
+		return ssrf.New(ssrf.WithPorts(443))
+	}
+	return ssrf.New(ssrf.WithAnyPort(),
+		ssrf.WithAllowedV4Prefixes(netip.MustParsePrefix("127.0.0.0/8")),
+		ssrf.WithAllowedV6Prefixes(netip.MustParsePrefix("::1/128")))
+}
+
+func newSender(allowLocal bool, guard *ssrf.Guardian, dialer *net.Dialer, now func() time.Time) *Sender {
+	return &Sender{
+		guard: guard, allowLocal: allowLocal, timeout: attemptTimeout, now: now,
+		client: &http.Client{
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			Transport: &http.Transport{
+				Proxy:                  nil, // the guard would see the proxy's address only
+				DialContext:            dialer.DialContext,
+				ForceAttemptHTTP2:      true,
+				DisableCompression:     true, // or a small answer could unpack to a huge one
+				MaxResponseHeaderBytes: maxHeaderBytes,
+				MaxConnsPerHost:        maxConnections,
+				MaxIdleConns:           100,
+				IdleConnTimeout:        30 * time.Second,
+				TLSHandshakeTimeout:    connectTimeout,
+				TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+			},
+		},
+	}
+}
+
+// send makes one attempt. Whatever the endpoint does is a result; there is an error
+// only if ctx ended first.
+func (s *Sender) send(ctx context.Context, target string, header http.Header, body []byte) (result, error) {
+	u, err := checkURL(target, s.guard, s.allowLocal)
+	if err != nil {
+		return result{Outcome: OutcomeRefused, Error: "the URL " + err.Error()}, nil
+	}
+	bounded, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(bounded, http.MethodPost, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return result{Outcome: OutcomeRefused, Error: "the URL is malformed"}, nil
+	}
+	req.Header = header.Clone()
+	req.Header.Set("User-Agent", userAgent)
+	// Not sent (net/http leaves out keys without values), but it tells the transport
+	// that the request may be repeated where a kept connection turns out to be closed.
+	req.Header["Idempotency-Key"] = []string{}
+
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return s.failed(ctx, err)
+	}
+	defer resp.Body.Close()
+	kept, err := io.ReadAll(io.LimitReader(resp.Body, maxResponseBytes))
+	r := result{
+		Outcome: classify(resp.StatusCode), Code: resp.StatusCode, Body: readable(string(kept)),
+		RetryAfter: retryAfter(resp.Header.Get("Retry-After"), s.now()),
+	}
+	if err != nil && r.Outcome == OutcomeDelivered {
+		// The answer broke off: whatever gave it may not have meant it.
+		broken, err := s.failed(ctx, err)
+		broken.Code, broken.Body = r.Code, r.Body
+		return broken, err
+	}
+	return r, nil
+}
+
+// failed classifies an attempt that had no complete answer.
+func (s *Sender) failed(ctx context.Context, err error) (result, error) {
+	if ctx.Err() != nil {
+		return result{}, fmt.Errorf("webhook: the attempt was cut short by us: %w", ctx.Err())
+	}
+	var dns *net.DNSError
+	switch {
+	case errors.Is(err, ssrf.ErrProhibitedIP), errors.Is(err, ssrf.ErrProhibitedPort),
+		errors.Is(err, ssrf.ErrProhibitedNetwork), errors.Is(err, ssrf.ErrInvalidHostPort):
+		// Without the address: what a name resolves to inside is not the merchant's to know.
+		return result{Outcome: OutcomeRefused, Error: "the URL does not lead to a public address"}, nil
+	case errors.As(err, &dns):
+		return result{Outcome: OutcomeDNS, Error: "the host's name could not be resolved"}, nil
+	case errors.Is(err, context.DeadlineExceeded), isTimeout(err):
+		return result{Outcome: OutcomeTimeout, Error: "there was no complete answer in time"}, nil
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return result{Outcome: OutcomeNotListens, Error: "the connection was refused"}, nil
+	case isTLS(err):
+		return result{Outcome: OutcomeTLS, Error: cause(err)}, nil
+	default:
+		return result{Outcome: OutcomeConnection, Error: cause(err)}, nil
+	}
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
+func isTLS(err error) bool {
+	var (
+		certificate *tls.CertificateVerificationError
+		record      tls.RecordHeaderError
+		alert       *net.OpError // how crypto/tls reports one, by either side
+	)
+	return errors.As(err, &certificate) || errors.As(err, &record) || errors.Is(err, http.ErrSchemeMismatch) ||
+		errors.As(err, &alert) && (alert.Op == "remote error" || alert.Op == "local error")
+}
+
+// cause is the error's text without the URL, whose path or query may hold a secret.
+func cause(err error) string {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	return readable(err.Error())
+}
+
+func classify(code int) Outcome {
+	switch {
+	case code >= 200 && code <= 299:
+		return OutcomeDelivered
+	case code == http.StatusGone:
+		return OutcomeGone
+	case code >= 300 && code <= 399:
+		return OutcomeStatus3xx
+	case code >= 400 && code <= 499:
+		return OutcomeStatus4xx
+	case code >= 500 && code <= 599:
+		return OutcomeStatus5xx
+	default:
+		return OutcomeOther
+	}
+}
+
+// retryAfter reads the header (RFC 9110 section 10.2.3): seconds, or a date.
+func retryAfter(value string, now time.Time) time.Duration {
+	if seconds, err := strconv.ParseInt(value, 10, 32); err == nil {
+		return max(0, time.Duration(seconds)*time.Second)
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return max(0, at.Sub(now))
+	}
+	return 0
+}
+
+// readable makes a text of others fit for a text column and for people: no secrets
+// that were echoed, no bytes that are not text, and no more than is kept.
+func readable(s string) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	s = telemetry.Mask(strings.ReplaceAll(s, "\x00", "\uFFFD"))
+	if len(s) > maxResponseBytes {
+		s = strings.ToValidUTF8(s[:maxResponseBytes], "")
+	}
+	return s
+}
+
+// checkURL refuses what can't be an endpoint, before anything is looked up. Its
+// errors continue the sentence "the URL …".
+func checkURL(raw string, guard *ssrf.Guardian, allowLocal bool) (*url.URL, error) {
+	if len(raw) > maxURLBytes {
+		return nil, fmt.Errorf("has more than %d characters", maxURLBytes)
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil, errors.New("is malformed")
+	}
+	host := u.Hostname()
+	switch {
+	case u.Scheme != "https" && (u.Scheme != "http" || !allowLocal):
+		return nil, errors.New("must begin with https://")
+	case u.Opaque != "" || host == "":
+		return nil, errors.New("has no host")
+	case u.User != nil:
+		return nil, errors.New("must not hold a user name or password")
+	case u.Fragment != "":
+		return nil, errors.New("must not have a fragment")
+	case strings.Contains(host, "%"):
+		return nil, errors.New("must not name a network zone")
+	case u.Port() != "" && u.Port() != "443" && !allowLocal:
+		return nil, errors.New("must use port 443")
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		if guard.SafeAddr(ip) != nil {
+			return nil, errors.New("does not lead to a public address")
+		}
+	} else if numeric.MatchString(host) {
+		return nil, errors.New("has a number for a host")
+	}
+	return u, nil
+}
+
+// numeric finds hosts that some resolvers take for an IPv4 address in disguise, such
+// as 2130706433 or 0x7f.1: by https://url.spec.whatwg.org/#ends-in-a-number-checker
+// no name ends so.
+var numeric = regexp.MustCompile(`(?i)(^|\.)([0-9]+|0x[0-9a-f]*)\.?$`)
