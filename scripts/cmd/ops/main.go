@@ -109,6 +109,7 @@ var commands = []command{
 	{"deliveries show", []string{"DELIVERY"}, "", "show a delivery with all its attempts", deliveriesShow},
 	{"deliveries redeliver", []string{"DELIVERY"}, "", "give a delivery that was given up another attempt, by a new task", deliveriesRedeliver},
 	{"payments show", []string{"PAYMENT"}, "", "show all that is known of a payment", paymentsShow},
+	{"obligations list", nil, "[--limit N]", "list what must still be released at a provider, the oldest first", obligationsList},
 	{"sagas list", nil, "[--limit N]", "list the operations that are not done, the oldest first", sagasList},
 	{"sagas resume", []string{"SAGA"}, "", "have an operation carried on now, by a new task", sagasResume},
 }

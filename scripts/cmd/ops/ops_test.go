@@ -228,6 +228,38 @@ func TestAnOpenOperationIsListedAndResumed(t *testing.T) {
 	r.ops("sagas", "resume", sagas[1].ID)
 }
 
+// A decline leaves an object at Stripe, which must be cancelled.
+func TestWhatMustBeReleasedIsListed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	m := r.merchant()
+	if out := r.ops("obligations", "list"); !strings.Contains(out, "Nothing is to be released") {
+		t.Errorf("at first:\n%s", out)
+	}
+	declined := r.payBy(m, "pm_card_visa_chargeDeclined")
+	type open struct {
+		ID, Kind, Reference string
+		Payment             string `json:"payment_id"`
+	}
+	owed := asked[[]open](r, "obligations", "list")
+	if len(owed) != 1 || owed[0].Payment != declined || owed[0].Kind != "void" || !strings.HasPrefix(owed[0].Reference, "pi_") {
+		t.Fatalf("owed: %+v", owed)
+	}
+	if out := r.ops("payments", "show", declined); !regexp.MustCompile(`void +` + owed[0].Reference + ` +0 .* open`).MatchString(out) {
+		t.Errorf("the payment:\n%s", out)
+	}
+	obligation, err := id.Parse(owed[0].ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.payments.Discharge(t.Context(), obligation); err != nil {
+		t.Fatal(err)
+	}
+	if left := asked[[]open](r, "obligations", "list"); len(left) != 0 {
+		t.Errorf("in the end: %+v", left)
+	}
+}
+
 func TestAPaymentIsShownWithAllThatIsKnownOfIt(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -355,7 +387,7 @@ func TestStatementsArePrepared(t *testing.T) {
 	}
 	defer conn.Release()
 	for _, sql := range []string{
-		selectMerchants, selectKeys, selectAttempts, selectOpenSagas, selectPayment, selectRefunds, selectSagas,
+		selectMerchants, selectKeys, selectAttempts, selectOpenSagas, selectOpenObligations, selectPayment, selectRefunds, selectSagas,
 		selectProviderAttempts, selectResponses, selectFacts, selectProviderEvents, selectObligations, selectEvents,
 		selectDeliveries, selectAudit,
 	} {

@@ -235,7 +235,9 @@ type made struct {
 }
 
 // pay makes a payment of the merchant, and returns its external id.
-func (r *rig) pay(m made) string {
+func (r *rig) pay(m made) string { return r.payBy(m, "pm_card_visa") }
+
+func (r *rig) payBy(m made, method string) string {
 	r.t.Helper()
 	merchantID, err := id.Merchant.Parse(m.Merchant)
 	if err != nil {
@@ -246,7 +248,7 @@ func (r *rig) pay(m made) string {
 		MerchantID: merchantID, Key: "key-" + strings.Repeat("0", 20) + string(rune('a'+r.keys)), Method: "POST", Path: "/v1/payments",
 	}
 	a, err := r.payments.Create(r.t.Context(), payment.Caller{MerchantID: merchantID, KeyID: r.payments.NewID()}, request,
-		payment.CreateParams{Amount: 5000, Currency: "JPY", PaymentMethod: "pm_card_visa", CaptureMethod: "manual", MerchantReference: "order-" + request.Key})
+		payment.CreateParams{Amount: 5000, Currency: "JPY", PaymentMethod: method, CaptureMethod: "manual", MerchantReference: "order-" + request.Key})
 	if err != nil {
 		r.t.Fatal(err)
 	}
