@@ -42,5 +42,11 @@ func (s *sweeper) measure(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	m.ProviderEventsUnapplied(ctx, unapplied)
+
+	waiting, err := s.webhooks.CountWaiting(ctx)
+	if err != nil {
+		return 0, err
+	}
+	m.DeliveriesWaiting(ctx, waiting)
 	return 0, nil
 }

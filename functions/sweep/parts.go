@@ -13,6 +13,7 @@ import (
 	"github.com/tollgate/tollgate/shared/outbox"
 	"github.com/tollgate/tollgate/shared/payment"
 	"github.com/tollgate/tollgate/shared/postgres"
+	"github.com/tollgate/tollgate/shared/webhook"
 )
 
 type sweeper struct {
@@ -20,6 +21,7 @@ type sweeper struct {
 	pool     postgres.DB
 	payments *payment.Service
 	inbox    *inbox.Inbox
+	webhooks *webhook.Service
 	relay    *outbox.Relay
 }
 
@@ -48,6 +50,9 @@ func (s *sweeper) parts() []part {
 		}},
 		{"provider events", 8 * time.Second, func(ctx context.Context) (int, error) {
 			return s.inbox.DueAgain(ctx, maxEvents)
+		}},
+		{"deliveries", 8 * time.Second, func(ctx context.Context) (int, error) {
+			return s.webhooks.DueWithoutTask(ctx, maxTasks)
 		}},
 		{"expired answers", 3 * time.Second, func(ctx context.Context) (int, error) {
 			n, err := idempotency.ExpireBodies(ctx, s.pool, s.env.Now(), maxBodies)

@@ -5,6 +5,7 @@ package sweep
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/tollgate/tollgate/shared/api"
@@ -14,6 +15,7 @@ import (
 	"github.com/tollgate/tollgate/shared/outbox"
 	"github.com/tollgate/tollgate/shared/postgres"
 	"github.com/tollgate/tollgate/shared/task"
+	"github.com/tollgate/tollgate/shared/webhook"
 )
 
 func init() { api.Function("Sweep", Build) }
@@ -29,6 +31,9 @@ func Build(ctx context.Context, env api.Env) (http.Handler, error) {
 	}](env.Lookup)
 	if err != nil {
 		return nil, err
+	}
+	if c.Tasks.ResumeURL == "" {
+		return nil, errors.New("RESUME_URL is not set: it is where tasks carry open operations on")
 	}
 	verifier, err := task.NewVerifier(c.OIDC, env.Now)
 	if err != nil {
@@ -52,7 +57,8 @@ func Build(ctx context.Context, env api.Env) (http.Handler, error) {
 		inbox: &inbox.Inbox{
 			Pool: pool, Topic: topics.ProviderEvents, Now: env.Now, NewID: env.NewID, Log: env.Log,
 		},
-		relay: outbox.NewRelay(pool, topics.PaymentEvents, env.Now, env.NewID),
+		webhooks: &webhook.Service{Pool: pool, Tasks: tasks, Now: env.Now, NewID: env.NewID, Log: env.Log, Metrics: env.Metrics},
+		relay:    outbox.NewRelay(pool, topics.PaymentEvents, env.Now, env.NewID),
 	}
 	s.payments.Tasks = tasks
 	return task.Handler(env, "sweep", verifier, s.sweep), nil

@@ -59,6 +59,24 @@ func TestWhatHasNoOwnerGetsOne(t *testing.T) {
 	}
 }
 
+func TestDeliveriesWithoutATaskGetOne(t *testing.T) {
+	t.Parallel()
+	w := apitest.New(t)
+	h := w.Build(Build)
+	w.Payment("manual")
+	w.Exec(`INSERT INTO webhook_endpoints (id, merchant_id, url, enabled, event_types, created_at, updated_at)
+		VALUES ($1, $2, 'https://shop.example/hook', true, '{}', $3, $3)`, w.Env.NewID(), w.Shop, w.Clock.Now())
+	w.Exec(`INSERT INTO webhook_deliveries (id, event_id, webhook_id, merchant_id, transaction_id, event_type, status,
+			attempt_count, next_retry_at, task_generation, request_id, created_at, updated_at)
+		SELECT $1, e.id, w.id, e.merchant_id, e.transaction_id, e.type, 'PENDING', 0, $2, 0, 'req_test', $2, $2
+		FROM events e, webhook_endpoints w`, w.Env.NewID(), w.Clock.Now())
+	w.Advance(10 * time.Minute)
+	swept(t, w, h)
+	if n := len(w.Tasks.Pending(apitest.DeliveryQueue)); n != 1 {
+		t.Errorf("%d tasks", n)
+	}
+}
+
 func TestStoredAnswersExpire(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t)
@@ -170,7 +188,7 @@ func TestGauges(t *testing.T) {
 	}
 	want := map[string]float64{
 		"outbox_unpublished": 1, "outbox_oldest_unpublished_seconds": 90, "obligations_open": 1, "obligation_oldest_seconds": 90,
-		"provider_events_unapplied": 1, "sagas_open/leased": 0, "sagas_open/scheduled": 0,
+		"provider_events_unapplied": 1, "webhook_deliveries_waiting": 0, "sagas_open/leased": 0, "sagas_open/scheduled": 0,
 		"sagas_open/awaiting_payer": 0, "sagas_open/awaiting_provider": 0, "sagas_open/unknown": 1,
 	}
 	if !maps.Equal(got, want) {
@@ -188,4 +206,8 @@ func TestItMakesTasksForNobodyElse(t *testing.T) {
 	}
 	delete(w.Config, "STRIPE_SECRET_KEY")
 	w.Build(Build)
+	delete(w.Config, "RESUME_URL")
+	if _, err := Build(t.Context(), w.Env); err == nil || !strings.Contains(err.Error(), "RESUME_URL") {
+		t.Errorf("built without a place for its tasks: %v", err)
+	}
 }
