@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"sync"
 	"testing"
@@ -65,8 +66,8 @@ func New(t testing.TB) *World {
 	c := clock.NewFrozen(time.Date(2027, 3, 1, 9, 0, 0, 0, time.UTC))
 	w := &World{t: t, Clock: c, PubSub: outboxtest.NewPubSub(t), Log: &Log{}}
 
-	url := pgtest.New(t)
-	pool, err := pgxpool.New(context.Background(), url)
+	database := pgtest.New(t)
+	pool, err := pgxpool.New(context.Background(), database)
 	check(t, err)
 	t.Cleanup(pool.Close)
 	w.Pool = pool
@@ -94,7 +95,7 @@ func New(t testing.TB) *World {
 	t.Cleanup(w.Stripe.Close)
 
 	w.Config = map[string]string{
-		"DATABASE_URL": url, "STRIPE_SECRET_KEY": "sk_test_sim", "STRIPE_API_BASE": stripe.URL,
+		"DATABASE_URL": asFunction(t, database), "STRIPE_SECRET_KEY": "sk_test_sim", "STRIPE_API_BASE": stripe.URL,
 		"STRIPE_WEBHOOK_SECRETS": WebhookSecret, "PUBSUB_PROJECT": "test", "TASKS_LOCATION": tasksLocation,
 		"TASKS_SERVICE_ACCOUNT": Caller, "RESUME_URL": Audience, "DELIVER_URL": Audience,
 		"OIDC_JWKS_URL": issuer.URL + "/oauth2/v3/certs", "OIDC_AUDIENCE": Audience, "OIDC_CALLERS": Caller,
@@ -107,6 +108,18 @@ func New(t testing.TB) *World {
 	}
 	w.Shop, w.ShopKey = w.Merchant("Shop")
 	return w
+}
+
+// asFunction is the address by which functions reach the database: with the rights of
+// their role, and no more.
+func asFunction(t testing.TB, address string) string {
+	t.Helper()
+	u, err := url.Parse(address)
+	check(t, err)
+	q := u.Query()
+	q.Set("role", "tollgate_function")
+	u.RawQuery = q.Encode()
+	return u.String()
 }
 
 func check(t testing.TB, err error) {
