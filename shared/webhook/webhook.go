@@ -44,9 +44,15 @@ import (
 
 // Config is what a deployment decides.
 type Config struct {
+	ScheduleConfig
 	SealingKey telemetry.Secret `env:"WEBHOOK_SEALING_KEY,required,notEmpty" desc:"key that seals signing secrets: 32 bytes in base64; older keys may follow, after commas" who:"terraform"`
 	AllowLocal bool             `env:"WEBHOOK_ALLOW_LOCAL" envDefault:"false" desc:"deliver to loopback and by http; for local runs only" who:"scripts/dev"`
-	Schedule   []time.Duration  `env:"WEBHOOK_SCHEDULE" envDefault:"0s,1m,5m,15m,1h,6h,24h" desc:"wait before each attempt" who:"terraform"`
+}
+
+// ScheduleConfig is the part of Config for functions that make tasks and send nothing:
+// they need no key.
+type ScheduleConfig struct {
+	Schedule []time.Duration `env:"WEBHOOK_SCHEDULE" envDefault:"0s,1m,5m,15m,1h,6h,24h" desc:"wait before each attempt" who:"terraform"`
 }
 
 // Status is where a delivery stands.

@@ -1,0 +1,72 @@
+// Package deliverwebhook is the function that tasks call to make one attempt at
+// delivering one event to one endpoint of a merchant.
+package deliverwebhook
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/tollgate/tollgate/shared/api"
+	"github.com/tollgate/tollgate/shared/config"
+	"github.com/tollgate/tollgate/shared/outbox"
+	"github.com/tollgate/tollgate/shared/postgres"
+	"github.com/tollgate/tollgate/shared/task"
+	"github.com/tollgate/tollgate/shared/webhook"
+)
+
+func init() { api.Function("DeliverWebhook", Build) }
+
+// Build wires the function.
+func Build(ctx context.Context, env api.Env) (http.Handler, error) {
+	c, err := config.Load[struct {
+		Postgres postgres.Config
+		Tasks    outbox.TasksConfig
+		OIDC     task.Config
+		Webhook  webhook.Config
+	}](env.Lookup)
+	if err != nil {
+		return nil, err
+	}
+	if c.Tasks.DeliverURL == "" {
+		return nil, errors.New("DELIVER_URL is not set: it is where tasks deliver webhooks")
+	}
+	schedule, err := webhook.NewSchedule(c.Webhook.Schedule)
+	if err != nil {
+		return nil, err
+	}
+	sealer, err := webhook.NewSealer(c.Webhook.SealingKey)
+	if err != nil {
+		return nil, err
+	}
+	verifier, err := task.NewVerifier(c.OIDC, env.Now)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := postgres.Open(ctx, c.Postgres)
+	if err != nil {
+		return nil, err
+	}
+	tasks, err := outbox.OpenTasks(ctx, c.Tasks, env.Tasks...)
+	if err != nil {
+		return nil, err
+	}
+	return task.Handler(env, "deliverwebhook", verifier, deliver(env, &webhook.Service{
+		Pool: pool, Now: env.Now, NewID: env.NewID, Tasks: tasks, Schedule: schedule, Log: env.Log, Metrics: env.Metrics,
+		Sealer: sealer, Sender: webhook.NewSender(c.Webhook, env.Now),
+	})), nil
+}
+
+func deliver(env api.Env, webhooks *webhook.Service) func(context.Context, []byte) error {
+	return func(ctx context.Context, body []byte) error {
+		var t webhook.Task
+		if err := json.Unmarshal(body, &t); err != nil || t.DeliveryID.IsZero() || t.Attempt < 1 {
+			// No repetition mends it, and what it should have been about is due in the
+			// database: the sweep makes a right one.
+			env.Log.ErrorContext(ctx, "a task does not name an attempt at a delivery", "error", err)
+			return nil
+		}
+		return webhooks.Deliver(ctx, t.DeliveryID, t.Attempt)
+	}
+}
