@@ -5,6 +5,7 @@ import (
 	"go/ast"
 	"go/token"
 	"io/fs"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -64,11 +65,13 @@ func terraformHasFunctions(tr *tree) (broken []string) {
 		return []string{err.Error()}
 	}
 	deployed := terraformFunctions(string(text))
+	found := map[string]bool{}
 	for _, p := range tr.sorted() {
 		name, ok := strings.CutPrefix(p.folder, "functions/")
 		if !ok || strings.Contains(name, "/") {
 			continue
 		}
+		found[name] = true
 		entryPoint, ok := deployed[name]
 		if !ok {
 			broken = append(broken, p.folder+" is not in terraform/functions.tf")
@@ -76,6 +79,11 @@ func terraformHasFunctions(tr *tree) (broken []string) {
 		}
 		if registered := p.registered(); !slices.Equal(registered, []string{entryPoint}) {
 			broken = append(broken, fmt.Sprintf("%s registers %q, terraform deploys %q", p.folder, registered, entryPoint))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(deployed)) {
+		if len(found) > 0 && !found[name] { // before the first there is nothing to deploy
+			broken = append(broken, "terraform deploys "+name+", which functions/ has not")
 		}
 	}
 	return broken

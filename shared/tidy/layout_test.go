@@ -50,6 +50,9 @@ func scriptsAreStubs(tr *tree) (broken []string) {
 		}
 		name := e.Name()
 		stubs = append(stubs, name)
+		if tr.packages["scripts/cmd/"+name] == nil {
+			broken = append(broken, "scripts/"+name+" has no program in scripts/cmd/"+name)
+		}
 		if info, err := e.Info(); err != nil || info.Mode().Perm()&0o111 == 0 {
 			broken = append(broken, "scripts/"+name+" is not executable")
 		}

@@ -179,6 +179,14 @@ func TestTheRulesFindWhatBreaksThem(t *testing.T) {
 			map[string]string{"terraform/functions.tf": table, "functions/createpayment/a.go": handler, "functions/f/a.go": "package f\n"},
 			"functions/f is not in",
 		},
+		"deployed without a folder": {
+			terraformHasFunctions,
+			map[string]string{
+				"terraform/functions.tf":       strings.Replace(table, "  }\n}", "    sweep = { entry_point = \"Sweep\" }\n  }\n}", 1),
+				"functions/createpayment/a.go": handler,
+			},
+			"deploys sweep",
+		},
 		"deployed under another name": {
 			terraformHasFunctions,
 			map[string]string{"terraform/functions.tf": strings.Replace(table, "CreatePayment", "Create", 1), "functions/createpayment/a.go": handler},
@@ -188,6 +196,11 @@ func TestTheRulesFindWhatBreaksThem(t *testing.T) {
 			topLevelIsFixed,
 			map[string]string{"notes.txt": "", "go.mod": "", ".gitignore": "", "x.out": ""},
 			"notes.txt",
+		},
+		"a script without a program": {
+			scriptsAreStubs,
+			map[string]string{"scripts/x": "exec \"./cmd/run.sh\" x \"$@\"\n"},
+			"no program",
 		},
 		"a program without a script": {
 			scriptsAreStubs,
