@@ -91,8 +91,10 @@ func TestTaskIsSentWhenItIsDueAsTheServiceAccount(t *testing.T) {
 	if err := c.Advance(t.Context(), time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	common := call{Path: "/deliver", Body: `{"delivery_id":"1"}`, Type: "application/json",
-		Bearer: "Bearer tasks@test for " + worker.URL + "/deliver"}
+	common := call{
+		Path: "/deliver", Body: `{"delivery_id":"1"}`, Type: "application/json",
+		Bearer: "Bearer tasks@test for " + worker.URL + "/deliver",
+	}
 	now, later := common, common
 	now.At, now.ID = start, "req_of_ctx"
 	later.At, later.ID = start.Add(time.Minute), "req_1"
@@ -132,7 +134,7 @@ func TestTaskNames(t *testing.T) {
 	if len(prefixes) < 30 {
 		t.Errorf("40 names begin in %d ways only: they would rise together", len(prefixes))
 	}
-	if outbox.TaskName("whd_1", 2) != outbox.TaskName("whd_1", 2) {
-		t.Error("the same work has two names")
+	if got, want := outbox.TaskName("whd_1", 2), "203507f0-whd_1-2"; got != want {
+		t.Errorf("TaskName = %q, want %q: a task asked for by an older release must have the same name", got, want)
 	}
 }

@@ -137,7 +137,8 @@ func (p *PubSub) Fail(before, after Hook) {
 }
 
 func (p *PubSub) intercept(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn,
-	invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	invoke grpc.UnaryInvoker, opts ...grpc.CallOption,
+) error {
 	publish, ok := req.(*pubsubpb.PublishRequest)
 	if !ok {
 		return invoke(ctx, method, req, reply, conn, opts...)
