@@ -8,9 +8,11 @@ import (
 	"github.com/tollgate/tollgate/functions/cancelpayment"
 	"github.com/tollgate/tollgate/functions/capturepayment"
 	"github.com/tollgate/tollgate/functions/createpayment"
+	"github.com/tollgate/tollgate/functions/deliverwebhook"
 	"github.com/tollgate/tollgate/functions/getpayment"
 	"github.com/tollgate/tollgate/functions/ingestwebhook"
 	"github.com/tollgate/tollgate/functions/listpayments"
+	"github.com/tollgate/tollgate/functions/notifymerchant"
 	"github.com/tollgate/tollgate/functions/refundpayment"
 	"github.com/tollgate/tollgate/functions/resumepayment"
 	"github.com/tollgate/tollgate/functions/sweep"
@@ -42,8 +44,10 @@ var functions = []function{
 	{"refundpayment", refundpayment.Build, []group{database, stripeCalls, topics, resumeTasks, behindGateway}},
 	{"ingestwebhook", ingestwebhook.Build, []group{database, stripeWebhooks, topics}},
 	{"applywebhook", applywebhook.Build, []group{database, stripeCalls, topics, resumeTasks, calledBy(pubsubAccount)}},
+	{"notifymerchant", notifymerchant.Build, []group{database, deliverTasks, retries, calledBy(pubsubAccount)}},
+	{"deliverwebhook", deliverwebhook.Build, []group{database, deliverTasks, retries, signing, calledBy(tasksAccount)}},
 	{"resumepayment", resumepayment.Build, []group{database, stripeCalls, topics, resumeTasks, calledBy(tasksAccount)}},
-	{"sweep", sweep.Build, []group{database, topics, resumeTasks, calledBy(schedulerAccount)}},
+	{"sweep", sweep.Build, []group{database, topics, resumeTasks, deliverTasks, calledBy(schedulerAccount)}},
 }
 
 // Functions lists the functions by name, as their folders are called.
@@ -80,6 +84,23 @@ func resumeTasks(c HostConfig, _ string) map[string]string {
 	return map[string]string{
 		"TASKS_LOCATION": location, "TASKS_SERVICE_ACCOUNT": tasksAccount, "RESUME_URL": c.URL("resumepayment"),
 	}
+}
+
+func deliverTasks(c HostConfig, _ string) map[string]string {
+	return map[string]string{
+		"TASKS_LOCATION": location, "TASKS_SERVICE_ACCOUNT": tasksAccount, "DELIVER_URL": c.URL("deliverwebhook"),
+	}
+}
+
+func retries(c HostConfig, _ string) map[string]string {
+	if c.WebhookSchedule == "" {
+		return nil
+	}
+	return map[string]string{"WEBHOOK_SCHEDULE": c.WebhookSchedule}
+}
+
+func signing(c HostConfig, _ string) map[string]string {
+	return map[string]string{"WEBHOOK_SEALING_KEY": c.SealingKey, "WEBHOOK_ALLOW_LOCAL": "true"}
 }
 
 func behindGateway(c HostConfig, name string) map[string]string {

@@ -88,7 +88,8 @@ func (s *Stack) createTopics(ctx context.Context, _ Options) error {
 
 // subscribers are the functions that a topic is pushed to.
 var subscribers = map[string]string{
-	"applywebhook": providerEvents,
+	"applywebhook":   providerEvents,
+	"notifymerchant": paymentEvents,
 }
 
 // createJobs makes the jobs of Cloud Scheduler.
