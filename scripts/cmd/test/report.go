@@ -39,8 +39,9 @@ type packageRun struct {
 }
 
 type testRun struct {
-	began time.Time
-	said  strings.Builder
+	began  time.Time
+	paused bool // a parallel test that waits for its turn
+	said   strings.Builder
 }
 
 func newReport(out io.Writer) *report {
@@ -151,6 +152,10 @@ func (r *report) testEvent(e event) {
 				p.parents[parent] = false
 			}
 		}
+	case "pause", "cont":
+		if t := p.running[e.Test]; t != nil {
+			t.began, t.paused = time.Now(), e.Action == "pause"
+		}
 	case "output":
 		if t := p.running[e.Test]; t != nil {
 			t.said.WriteString(e.Output)
@@ -196,7 +201,7 @@ func (r *report) stillRunning() {
 	for _, name := range slices.Sorted(maps.Keys(r.packages)) {
 		p := r.packages[name]
 		for _, test := range slices.Sorted(maps.Keys(p.running)) {
-			if _, isParent := p.parents[test]; isParent {
+			if _, isParent := p.parents[test]; isParent || p.running[test].paused {
 				continue
 			}
 			took := time.Since(p.running[test].began)

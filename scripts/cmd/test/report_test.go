@@ -151,3 +151,26 @@ func TestArgumentsAreGoTests(t *testing.T) {
 		}
 	}
 }
+
+func TestOnlyWhatTrulyRunsIsNamedAsSlow(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	r := newReport(&out)
+	for _, e := range []event{
+		{Action: "run", Test: "TestSlow"},
+		{Action: "run", Test: "TestWaitsForItsTurn"},
+		{Action: "pause", Test: "TestWaitsForItsTurn"},
+		{Action: "run", Test: "TestParent"},
+		{Action: "run", Test: "TestParent/child"},
+	} {
+		e.Package = module + "example"
+		r.event(e)
+	}
+	for _, test := range r.pkg(module + "example").running {
+		test.began = test.began.Add(-heartbeat)
+	}
+	r.stillRunning()
+	if !strings.HasSuffix(out.String(), "still running: example TestParent/child (30s), example TestSlow (30s)\n") {
+		t.Errorf("got %q", out.String())
+	}
+}
