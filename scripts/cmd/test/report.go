@@ -82,7 +82,7 @@ func (r *report) check(c check, said string, err error, took time.Duration) {
 	r.failed++
 	r.failures = append(r.failures, c.name)
 	r.line("FAIL  %-36s %6.1fs  %v", c.name, took.Seconds(), err)
-	r.quote(said)
+	r.quote(firstLines(said, checkLines))
 	if c.fix != "" {
 		r.quote("To mend it: " + c.fix)
 	}
@@ -251,6 +251,18 @@ func parentsOf(test string) func(yield func(string) bool) {
 			}
 		}
 	}
+}
+
+// checkLines is how much of a failed check is shown; go mod tidy can have
+// hundreds of lines to say, and the fix is the same.
+const checkLines = 60
+
+func firstLines(text string, most int) string {
+	lines := slices.Collect(strings.Lines(text))
+	if len(lines) <= most {
+		return text
+	}
+	return strings.Join(lines[:most], "") + fmt.Sprintf("… and %d lines more\n", len(lines)-most)
 }
 
 // withoutFrames drops go test's own lines about tests that start and end.

@@ -139,6 +139,20 @@ func TestChecksCount(t *testing.T) {
 	}
 }
 
+func TestALongComplaintIsCut(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	newReport(&out).check(check{name: "one", fix: "mend one"}, strings.Repeat("line\n", 100), errors.New("exit status 1"), 0)
+	if got := strings.Count(out.String(), "line\n"); got != checkLines {
+		t.Errorf("%d lines show, want %d", got, checkLines)
+	}
+	for _, want := range []string{"40 lines more", "mend one"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("nothing says %q", want)
+		}
+	}
+}
+
 func TestArgumentsAreGoTests(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ in, want string }{
