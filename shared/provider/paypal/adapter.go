@@ -1,0 +1,172 @@
+package paypal
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/tollgate/tollgate/shared/fault"
+	"github.com/tollgate/tollgate/shared/provider"
+	"github.com/tollgate/tollgate/shared/provider/wire"
+	"github.com/tollgate/tollgate/shared/telemetry"
+)
+
+// Name is the provider's name, in configuration, in rows and in the public API.
+const Name = "paypal"
+
+// How long PayPal is sure to know a PayPal-Request-Id, as its OpenAPI files say of the
+// parameter (github.com/paypal/paypal-rest-api-specifications, checkout_orders_v2.json
+// and payments_payment_v2.json).
+const (
+	ordersKeyWindow   = 6 * time.Hour
+	paymentsKeyWindow = 45 * 24 * time.Hour
+)
+
+// Timeouts of one request, unless Options has others. A step makes up to four.
+const (
+	defaultConnectTimeout = 3 * time.Second
+	defaultReadTimeout    = 10 * time.Second
+)
+
+// Adapter is PayPal behind the provider port. It is safe for concurrent use.
+type Adapter struct {
+	base, clientID string
+	clientSecret   telemetry.Secret
+	transport      *wire.Transport
+	client         *http.Client
+	tokens         tokens
+	mode           string
+	log            *slog.Logger
+	now            func() time.Time
+}
+
+var _ provider.Adapter = (*Adapter)(nil)
+
+// Options are what an adapter is wired with. Now is required.
+type Options struct {
+	Now func() time.Time
+	Log *slog.Logger // nil logs nothing
+
+	// Dial replaces TCP, for tests.
+	Dial wire.Dialer
+
+	// ConnectTimeout bounds DNS, TCP and TLS together, ReadTimeout everything after
+	// it, of each request. 0 means 3 s and 10 s.
+	ConnectTimeout, ReadTimeout time.Duration
+}
+
+// New makes an adapter. It opens no connection; the error is about the configuration.
+func New(cfg Config, opt Options) (*Adapter, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	if opt.Now == nil {
+		return nil, errors.New("paypal: Options.Now is not set")
+	}
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	transport := wire.New(opt.Dial, wire.Limits{
+		Connect: cmp.Or(opt.ConnectTimeout, defaultConnectTimeout), Read: cmp.Or(opt.ReadTimeout, defaultReadTimeout),
+	})
+	return &Adapter{
+		base: strings.TrimRight(cfg.APIBase, "/"), clientID: cfg.ClientID, clientSecret: cfg.ClientSecret,
+		transport: transport, client: transport.Client(), tokens: tokens{turn: make(chan struct{}, 1)},
+		mode: modeOf(cfg.APIBase), log: opt.Log, now: opt.Now,
+	}, nil
+}
+
+// Name is "paypal".
+func (*Adapter) Name() string { return Name }
+
+// Account is "live" or "sandbox", after the API's address.
+func (a *Adapter) Account() string { return a.mode }
+
+// Close closes idle connections. Calls under way go on.
+func (a *Adapter) Close() { a.transport.Close() }
+
+// Capabilities are the same for every PayPal account.
+func (*Adapter) Capabilities() provider.Capabilities { return capabilities() }
+
+func capabilities() provider.Capabilities {
+	return provider.Capabilities{
+		KeyWindow: map[provider.Step]time.Duration{
+			provider.Authorize: ordersKeyWindow,
+			provider.Capture:   paymentsKeyWindow, provider.Void: paymentsKeyWindow, provider.Refund: paymentsKeyWindow,
+		},
+		// An authorization is captured finally or voided once, whatever the key. (An order
+		// is authorized once too, but a new authorize without a reference is a new order.)
+		Guarded:        map[provider.Step]bool{provider.Capture: true, provider.Void: true},
+		PartialCapture: true,
+		MaxAmount:      largest(2),
+		Units:          Units,
+	}
+}
+
+// Execute performs one attempt, and classes what came of it by what is proven. See the
+// package comment for an authorize whose order the payer has approved.
+func (a *Adapter) Execute(ctx context.Context, call provider.Call) provider.Result {
+	j, err := newJob(call.Attempt())
+	if err != nil {
+		return a.unsendable(call, j, err)
+	}
+	r := &run{adapter: a, ctx: ctx, job: j, first: call.First()}
+	began := a.now()
+	v := r.perform()
+	result := provider.Result{
+		Outcome: v.outcome, Facts: v.facts, Refusal: v.refusal, Reference: r.reference(),
+		TimedOut: r.timedOut, Evidence: r.evidence(v.doubt, a.now().Sub(began)),
+	}
+	a.log.LogAttrs(ctx, slog.LevelDebug, "paypal answered",
+		slog.String("step", string(j.Request.Step)),
+		slog.String("outcome", string(result.Outcome)),
+		slog.Int("requests", r.requests),
+		slog.Int("status", result.Evidence.Status),
+		slog.String("provider_request_id", result.Evidence.RequestID),
+		slog.Duration("duration", result.Evidence.Duration),
+		slog.String("error", result.Evidence.Error),
+	)
+	return result
+}
+
+// exchange makes one request and returns what became of it.
+func (a *Adapter) exchange(ctx context.Context, build func(context.Context) (*http.Request, error)) *wire.Exchange {
+	x := &wire.Exchange{}
+	began := a.now()
+	req, err := build(wire.With(ctx, x))
+	if err == nil {
+		req.Header.Set("Accept", "application/json")
+		req.Header.Set("User-Agent", "Tollgate")
+		var resp *http.Response
+		if resp, err = a.client.Do(req); err == nil {
+			_ = resp.Body.Close() // it is in memory
+		}
+	}
+	x.Duration = a.now().Sub(began)
+	if x.Err == nil && err != nil {
+		x.Err = err
+	}
+	return x
+}
+
+// unsendable is the result of an attempt that can't be put to PayPal. Nothing was sent
+// now; whether it was before, only a first call knows.
+func (a *Adapter) unsendable(call provider.Call, j job, err error) provider.Result {
+	result := provider.Result{
+		Outcome: provider.Unknown, Reference: j.Request.Reference, Evidence: provider.Evidence{Error: "not sent: " + err.Error()},
+	}
+	if !call.First() {
+		return result
+	}
+	result.Outcome = provider.Rejected
+	result.Refusal = &provider.Refusal{Code: "invalid_request", Message: "The gateway could not put the request to PayPal."}
+	if f := (*fault.Error)(nil); errors.As(err, &f) {
+		result.Refusal = &provider.Refusal{Code: string(f.Code), Message: f.Detail}
+	}
+	result.Facts = j.refusedFacts(result.Refusal, a.now())
+	return result
+}

@@ -1,0 +1,83 @@
+package paypal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tollgate/tollgate/shared/money"
+	"github.com/tollgate/tollgate/shared/provider"
+)
+
+// Find reads the present state of the order of the reference, with its authorizations,
+// captures and refunds. Reading an order is strongly consistent.
+//
+// Without a reference there is nothing to read, and nothing to find: see the package
+// comment. An order that PayPal knows no more is found as nothing too; whoever knows
+// that it was authorized must not take that for a void.
+func (a *Adapter) Find(ctx context.Context, q provider.Query) provider.Finding {
+	if q.PaymentID.IsZero() {
+		return provider.Finding{Evidence: provider.Evidence{Error: "a look-up needs the payment's id"}}
+	}
+	if q.Reference == "" {
+		return provider.Finding{Complete: true, Evidence: provider.Evidence{
+			Body: "no order of this payment was ever made known, so none can be approved or authorized",
+		}}
+	}
+	j := job{Attempt: provider.Attempt{Request: provider.Request{PaymentID: q.PaymentID, Reference: q.Reference}}}
+	r := &run{adapter: a, ctx: ctx, job: j}
+	began := a.now()
+	facts, err := r.find()
+	return provider.Finding{Complete: err == nil, Facts: facts, Evidence: r.evidence(err, a.now().Sub(began))}
+}
+
+func (r *run) find() ([]provider.Fact, error) {
+	x := r.get("/v2/checkout/orders/" + r.reference())
+	if gone(x) {
+		return nil, nil
+	}
+	if err := x.Failed(); err != nil {
+		return nil, err
+	}
+	o, err := decodeOrder(x.Body)
+	if err != nil {
+		return nil, err
+	}
+	if o.ID != r.reference() || o.unit().CustomID != r.job.name() {
+		return nil, fmt.Errorf("order %.40s: %w", o.ID, errForeign)
+	}
+	facts, err := o.facts(r.adapter.now())
+	if err != nil {
+		return nil, err
+	}
+	return facts, sameCurrency(facts)
+}
+
+func sameCurrency(facts []provider.Fact) error {
+	var c money.Currency
+	for i, f := range facts {
+		if i > 0 && f.Amount.Currency != c {
+			return errors.New("the order's payments are in several currencies")
+		}
+		c = f.Amount.Currency
+	}
+	return nil
+}
+
+// Confirm replaces what a webhook event claims by what PayPal's API shows of the order
+// now. An event without facts, or of no payment of ours, is returned as it is. An error
+// means that PayPal could not be asked, or did not answer what was asked: try again.
+func (a *Adapter) Confirm(ctx context.Context, e provider.Event) (provider.Event, error) {
+	if len(e.Facts) == 0 || e.PaymentID.IsZero() {
+		return e, nil
+	}
+	if e.Reference == "" {
+		return e, errors.New("paypal: the event names no order: look the payment's up and set it as Reference")
+	}
+	found := a.Find(ctx, provider.Query{Account: a.mode, PaymentID: e.PaymentID, Reference: e.Reference})
+	if !found.Complete {
+		return e, fmt.Errorf("paypal: confirm event %.60q: %s", e.ID, found.Evidence.Error)
+	}
+	e.Facts = found.Facts
+	return e, nil
+}
