@@ -40,13 +40,17 @@ func Function(name string, build Build) {
 	os.Exit(1)
 }
 
+// now is the time as PostgreSQL keeps it, in whole microseconds: what is answered, what
+// is written to the audit log and what is read back are then the same.
+func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
+
 // production is the world as it is.
 func production(name string) (Env, error) {
 	project, _ := os.LookupEnv("GOOGLE_CLOUD_PROJECT")
 	env := Env{
 		Lookup: os.LookupEnv,
-		Now:    time.Now,
-		NewID:  id.Source{Now: time.Now}.New,
+		Now:    now,
+		NewID:  id.Source{Now: now}.New,
 		Log:    telemetry.NewLogger(os.Stderr, slog.LevelInfo, name, telemetry.WithProject(project)),
 	}
 	var err error

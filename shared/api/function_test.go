@@ -183,3 +183,12 @@ func TestFunctionThatCantBeBuilt(t *testing.T) {
 		return nil, fmt.Errorf("DATABASE_URL is not set")
 	})
 }
+
+// What is written to the audit log and what is read back are the same only in whole
+// microseconds.
+func TestTheClockCountsAsPostgreSQLDoes(t *testing.T) {
+	t.Parallel()
+	if at := now(); at.Nanosecond()%1000 != 0 || at.Location() != time.UTC {
+		t.Errorf("now() is %v", at)
+	}
+}

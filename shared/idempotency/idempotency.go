@@ -61,7 +61,6 @@ type Answer struct {
 // Record is what the table holds of a key.
 type Record struct {
 	Fingerprint    []byte
-	Path           string
 	SagaID         id.ID
 	TransactionID  id.ID
 	RefundID       id.ID
@@ -95,13 +94,27 @@ func QueueAnswer(b *pgx.Batch, saga id.ID, status int, body []byte, now time.Tim
 }
 
 const selectKey = `
-	SELECT fingerprint, path, saga_id, transaction_id, refund_id, response_status, response_body
-	FROM idempotency_keys WHERE merchant_id = $1 AND key = $2`
+	SELECT ` + recordColumns + ` FROM idempotency_keys WHERE merchant_id = $1 AND key = $2`
 
-// Find reads what is known of the request's key: nil if it was never used, a fault
-// if it belongs to another request.
-func Find(ctx context.Context, db postgres.DB, r Request) (*Record, error) {
-	rows, err := db.Query(ctx, selectKey, r.MerchantID, r.Key)
+const selectBySaga = `SELECT ` + recordColumns + ` FROM idempotency_keys WHERE saga_id = $1`
+
+const recordColumns = `fingerprint, saga_id, transaction_id, refund_id, response_status, response_body`
+
+// Answer is the stored answer, if its bytes are there.
+func (r *Record) Answer() (Answer, bool) {
+	if r.ResponseStatus == nil || r.ResponseBody == nil {
+		return Answer{}, false
+	}
+	return Answer{Status: *r.ResponseStatus, Body: r.ResponseBody, Replayed: true}, true
+}
+
+// FindSaga reads the key of the request that started the saga: nil if none did.
+func FindSaga(ctx context.Context, db postgres.DB, saga id.ID) (*Record, error) {
+	return find(ctx, db, selectBySaga, saga)
+}
+
+func find(ctx context.Context, db postgres.DB, sql string, args ...any) (*Record, error) {
+	rows, err := db.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, fault.Wrap(err, "read the idempotency key")
 	}
@@ -109,8 +122,15 @@ func Find(ctx context.Context, db postgres.DB, r Request) (*Record, error) {
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, fault.Wrap(err, "read the idempotency key")
+	return rec, fault.Wrap(err, "read the idempotency key")
+}
+
+// Find reads what is known of the request's key: nil if it was never used, a fault
+// if it belongs to another request.
+func Find(ctx context.Context, db postgres.DB, r Request) (*Record, error) {
+	rec, err := find(ctx, db, selectKey, r.MerchantID, r.Key)
+	if err != nil || rec == nil {
+		return nil, err
 	}
 	if fp := r.Fingerprint(); string(fp[:]) != string(rec.Fingerprint) {
 		return nil, fault.New(fault.IdempotencyKeyReused,

@@ -20,7 +20,7 @@ var newID = id.Source{Now: func() time.Time { return noon }}.New
 func TestEveryStatementPrepares(t *testing.T) {
 	t.Parallel()
 	tx := pgtest.Tx(t)
-	for i, sql := range []string{insertKey, answerKey, selectKey, expireBodies} {
+	for i, sql := range []string{insertKey, answerKey, selectKey, selectBySaga, expireBodies} {
 		if _, err := tx.Prepare(t.Context(), fmt.Sprint("s", i), sql); err != nil {
 			t.Errorf("%v in:%s", err, sql)
 		}

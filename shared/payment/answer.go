@@ -5,9 +5,12 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/idempotency"
+	"github.com/tollgate/tollgate/shared/postgres"
 	"github.com/tollgate/tollgate/shared/provider"
 	"github.com/tollgate/tollgate/shared/saga"
 )
@@ -48,7 +51,7 @@ func (d *dossier) refused(s *saga.Saga, r *provider.Refusal) idempotency.Answer 
 	if s.Kind == provider.Void {
 		code, path = fault.CancelDeclined, "/cancel"
 	}
-	f := fault.New(code, "The provider refused; no money moved by this request. The payment is %s.", d.Status)
+	f := fault.New(code, "It was not done, and this request moved no money. The payment is %s.", d.Status)
 	f.With("payment_id", id.Payment.External(d.ID)).With("current_status", d.Status)
 	if r != nil {
 		f.Detail += " " + r.Message
@@ -60,30 +63,40 @@ func (d *dossier) refused(s *saga.Saga, r *provider.Refusal) idempotency.Answer 
 	}
 }
 
-// repeat answers a request whose key was used before: the stored bytes, or the
-// present state while the operation runs, or the answer rebuilt when its bytes have
-// expired.
-func (s *Service) repeat(ctx context.Context, rec *idempotency.Record) (idempotency.Answer, error) {
-	if rec.ResponseStatus != nil && rec.ResponseBody != nil {
-		return idempotency.Answer{Status: *rec.ResponseStatus, Body: rec.ResponseBody, Replayed: true}, nil
+// repeat answers a request whose key was used before.
+func (s *Service) repeat(ctx context.Context, rec *idempotency.Record) (a idempotency.Answer, err error) {
+	if stored, ok := rec.Answer(); ok {
+		return stored, nil
 	}
-	d, err := s.peek(ctx, rec.TransactionID)
+	err = postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) error {
+		d, err := s.load(ctx, tx, rec.TransactionID, id.ID{}, rec.SagaID)
+		if err != nil {
+			return err
+		}
+		a, err = s.answerOf(ctx, tx, d, rec.SagaID)
+		return err
+	})
+	return a, err
+}
+
+// answerOf is what a saga's request gets by the state in d, which the payment's lock
+// holds still: the stored bytes if there are any, the present state while the
+// operation runs, and the answer rebuilt when its bytes have expired.
+func (s *Service) answerOf(ctx context.Context, tx pgx.Tx, d *dossier, sagaID id.ID) (idempotency.Answer, error) {
+	rec, err := idempotency.FindSaga(ctx, tx, sagaID)
 	if err != nil {
 		return idempotency.Answer{}, err
 	}
-	sg, err := s.sagaOf(ctx, rec.SagaID)
-	if err != nil {
-		return idempotency.Answer{}, err
+	if rec != nil {
+		if stored, ok := rec.Answer(); ok {
+			return stored, nil
+		}
+	}
+	sg := d.saga(sagaID)
+	if sg == nil {
+		return idempotency.Answer{}, fault.New(fault.Internal, "saga %s is not of payment %s", sagaID, d.ID)
 	}
 	a, final := d.answer(sg, nil)
 	a.Replayed = final
 	return a, nil
-}
-
-func (s *Service) sagaOf(ctx context.Context, sagaID id.ID) (*saga.Saga, error) {
-	sg, err := saga.Find(ctx, s.Pool, sagaID)
-	if err == nil && sg == nil {
-		err = fault.New(fault.Internal, "an idempotency key names saga %s, which does not exist", sagaID)
-	}
-	return sg, err
 }

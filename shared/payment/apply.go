@@ -27,6 +27,9 @@ func (d *dossier) apply(f provider.Fact) (effect string, err error) {
 		return "", fault.New(fault.Internal, "a fact about payment %s was brought to payment %s", f.PaymentID, d.ID)
 	}
 	if old := d.recall(f); old != "" {
+		if f.Kind == provider.KindAuthorization && f.State == provider.StateAuthorized {
+			d.learn(f) // an event may have come first, and does not say all that a reply does
+		}
 		if old == effectStale {
 			d.record(f, id.ID{}, effectStale)
 		}
@@ -70,7 +73,7 @@ func (d *dossier) recall(f provider.Fact) (effect string) {
 
 func (d *dossier) record(f provider.Fact, refund id.ID, effect string) string {
 	d.facts = append(d.facts, recordedFact{Fact: f, refundID: refund, effect: effect})
-	d.known = append(d.known, knownFact{Provider: d.Provider, ObjectID: f.ObjectID, State: f.State, Kind: f.Kind, Rank: f.Rank()})
+	d.known = append(d.known, knownFact{Provider: d.Provider, ObjectID: f.ObjectID, State: f.State, Kind: f.Kind, Rank: f.Rank(), Amount: f.Amount.Minor})
 	if effect != effectStale && effect != effectConfirmed {
 		d.note("%s.%s", f.Kind, f.State)
 	}
@@ -211,6 +214,7 @@ func (d *dossier) applyCapture(f provider.Fact) string {
 		d.announce = append(d.announce, announcement{event: EventCaptured})
 	}
 	d.FailureCode, d.FailureMessage, d.FailureProviderCode = nil, nil, nil // of a capture that was refused before
+	d.rebook()
 	return effect
 }
 

@@ -14,11 +14,7 @@ func lower(s Status) string { return strings.ToLower(string(s)) }
 // that discharges an obligation, or one made outside Tollgate.
 func (d *dossier) applyRefund(f provider.Fact) (effect string, refund id.ID, err error) {
 	if !f.ObligationID.IsZero() || d.Status == Failed || d.Status == Canceled {
-		if f.State != provider.StateSucceeded {
-			return effectConfirmed, id.ID{}, nil
-		}
-		d.discharged = append(d.discharged, discharge{provider: d.Provider, reference: f.Reference, kind: provider.Refund})
-		return effectDischarged, id.ID{}, nil
+		return d.applyRelease(f), id.ID{}, nil
 	}
 	r := d.refund(f.RefundID)
 	for i := 0; r == nil && i < len(d.refunds); i++ {
@@ -33,7 +29,7 @@ func (d *dossier) applyRefund(f provider.Fact) (effect string, refund id.ID, err
 		}
 		r = d.foreignRefund(f)
 	}
-	if !strings.HasPrefix(f.ObjectID, attemptObject) && r.ProviderRefundID == nil {
+	if !strings.HasPrefix(f.ObjectID, provider.AttemptObject) && r.ProviderRefundID == nil {
 		r.ProviderRefundID = &f.ObjectID
 	}
 	switch f.State {
@@ -47,42 +43,106 @@ func (d *dossier) applyRefund(f provider.Fact) (effect string, refund id.ID, err
 	return effectApplied, r.ID, nil
 }
 
-// attemptObject begins the object id of a fact about an attempt that made no object.
-const attemptObject = "attempt/"
+// applyRelease merges a refund of money that has no purpose: on a payment that has
+// ended without it. The obligation is done when all of it is back with the payer, and
+// opens again when a refund that had succeeded fails after all.
+func (d *dossier) applyRelease(f provider.Fact) string {
+	held := d.held(&f)
+	switch {
+	case f.State == provider.StateSucceeded && held <= 0:
+		d.discharged = append(d.discharged, discharge{provider: d.Provider, reference: f.Reference, kind: provider.Refund})
+		return effectDischarged
+	case (f.State == provider.StateFailed || f.State == provider.StateCanceled) && held > 0:
+		d.oblige(obligation{kind: provider.Refund, reference: f.Reference, amount: held, reason: "refund_" + string(f.State)})
+		return effectObligation
+	}
+	return effectApplied
+}
+
+// held is how much of the payer's money is at the provider, by what is known of its
+// objects: captured, less what refunds have given back. new is a fact still to be
+// recorded, or nil.
+func (d *dossier) held(new *provider.Fact) int64 {
+	type object struct {
+		rank   int
+		state  provider.State
+		kind   provider.Kind
+		amount int64
+	}
+	latest := map[string]object{}
+	see := func(id string, o object) {
+		if old, ok := latest[id]; !ok || o.rank > old.rank {
+			latest[id] = o
+		}
+	}
+	for _, k := range d.known {
+		see(k.ObjectID, object{k.Rank, k.State, k.Kind, k.Amount})
+	}
+	if new != nil {
+		see(new.ObjectID, object{new.Rank(), new.State, new.Kind, new.Amount.Minor})
+	}
+	var held int64
+	for _, o := range latest {
+		switch {
+		case o.state != provider.StateSucceeded:
+		case o.kind == provider.KindCapture:
+			held += o.amount
+		case o.kind == provider.KindRefund:
+			held -= o.amount
+		}
+	}
+	return held
+}
 
 // foreignRefund books a refund that was made outside Tollgate. What does not fit
 // within the captured amount is kept as excess.
 func (d *dossier) foreignRefund(f provider.Fact) *Refund {
-	fits := max(0, min(f.Amount.Minor, d.Refundable()))
 	r := &Refund{
 		ID: d.newID(), TransactionID: d.ID, MerchantID: d.MerchantID, Status: RefundPending, Origin: "provider",
-		Currency: d.Currency, AmountMinor: f.Amount.Minor, CountedMinor: fits, Provider: d.Provider, CreatedAt: d.now,
+		Currency: d.Currency, AmountMinor: f.Amount.Minor, Provider: d.Provider, CreatedAt: d.now,
 	}
-	d.RefundReservedMinor += fits
-	if over := f.Amount.Minor - fits; over > 0 {
-		d.RefundExcessMinor += over
-		d.ReconciliationStatus = ManualReview
-	}
+	d.reserve(r)
 	d.refunds = append(d.refunds, r)
 	d.announce = append(d.announce, announcement{event: EventRefundCreated, refund: r})
 	return r
 }
 
+// reserve counts a refund that the provider reports, whether or not there is room for
+// it: what does not fit is kept as excess, for a human to explain.
+func (d *dossier) reserve(r *Refund) {
+	r.CountedMinor = max(0, min(r.AmountMinor, d.Refundable()))
+	d.RefundReservedMinor += r.CountedMinor
+	if over := r.AmountMinor - r.CountedMinor; over > 0 {
+		d.RefundExcessMinor += over
+		d.ReconciliationStatus = ManualReview
+	}
+}
+
 func (d *dossier) refundSucceeded(r *Refund, f provider.Fact) string {
-	if r.Status != RefundPending {
+	if r.Status == RefundSucceeded {
 		return effectConfirmed
 	}
 	if !d.units(f, r.AmountMinor) {
-		return effectMismatch // it keeps its reservation until a human has looked
+		return effectMismatch // what is reserved stays so until a human has looked
+	}
+	if r.Status != RefundPending {
+		// It was held to have failed, and the money has moved all the same.
+		d.reserve(r)
+		d.ReconciliationStatus = ManualReview
+		r.FailureCode, r.FailureMessage, r.FailureProviderCode = nil, nil, nil
 	}
 	d.RefundReservedMinor -= r.CountedMinor
 	d.RefundedMinor += r.CountedMinor
 	r.move(RefundSucceeded)
 	d.announce = append(d.announce, announcement{event: EventRefundSucceeded, refund: r})
-	if d.RefundedMinor == d.CapturedMinor && d.Status.CanBecome(Refunded) {
+	d.refundedInFull()
+	return effectApplied
+}
+
+func (d *dossier) refundedInFull() {
+	if d.CapturedMinor > 0 && d.RefundedMinor == d.CapturedMinor && d.Status.CanBecome(Refunded) {
 		d.become(Refunded, EventRefunded)
 	}
-	return effectApplied
 }
 
 // refundEnded takes a refund back: one that was refused, or one that the provider
@@ -103,7 +163,27 @@ func (d *dossier) refundEnded(r *Refund, f provider.Fact, to RefundStatus) strin
 	r.fail(f.Refusal)
 	r.move(to)
 	d.announce = append(d.announce, announcement{event: EventRefundFailed, refund: r})
+	d.rebook()
 	return effectApplied
+}
+
+// rebook counts what had no room before, when there is room again.
+func (d *dossier) rebook() {
+	for _, r := range d.refunds {
+		over := r.AmountMinor - r.CountedMinor
+		if over <= 0 || r.Status != RefundSucceeded && r.Status != RefundPending {
+			continue
+		}
+		fits := max(0, min(over, d.Refundable()))
+		r.CountedMinor += fits
+		d.RefundExcessMinor -= fits
+		if r.Status == RefundSucceeded {
+			d.RefundedMinor += fits
+		} else {
+			d.RefundReservedMinor += fits
+		}
+	}
+	d.refundedInFull()
 }
 
 // beforeRefunded is the status that a failed refund gives back.

@@ -44,6 +44,7 @@ type knownFact struct {
 	State    provider.State `db:"state"`
 	Kind     provider.Kind  `db:"kind"`
 	Rank     int            `db:"rank"`
+	Amount   int64          `db:"amount_minor"`
 }
 
 type announcement struct {
@@ -57,11 +58,13 @@ type recordedFact struct {
 	effect   string
 }
 
-// finish closes one saga; refusal says why, if it was refused.
+// finish closes one saga; refusal says why, if it was refused. doubted says that its
+// outcome was unknown until now.
 type finish struct {
 	saga    *saga.Saga
 	outcome string
 	refusal *provider.Refusal
+	doubted bool
 }
 
 // Source says where facts come from.
@@ -143,9 +146,10 @@ func (d *dossier) become(to Status, event string) {
 }
 
 func (d *dossier) close(s *saga.Saga, outcome string, refusal *provider.Refusal) {
+	f := finish{saga: s, outcome: outcome, refusal: refusal, doubted: s.State == saga.Unknown}
 	s.State = saga.Done
 	s.Outcome = &outcome
-	d.finished = append(d.finished, finish{saga: s, outcome: outcome, refusal: refusal})
+	d.finished = append(d.finished, f)
 }
 
 // write queues what changed. It finishes the rows (version, updated_at, sequence)
@@ -172,6 +176,9 @@ func (d *dossier) write(b *pgx.Batch, src Source) {
 		queueObligation(b, d, o)
 	}
 	for _, o := range d.discharged {
+		if o.kind == provider.Refund && d.held(nil) > 0 {
+			continue // a refund that had succeeded has failed since
+		}
 		queueDischarge(b, o, src.Evidence, d.now)
 	}
 	d.finish(b, src)
@@ -218,7 +225,11 @@ func (d *dossier) audit(b *pgx.Batch, src Source, r auditRow) {
 // finish closes sagas and stores the answers to the requests that started them.
 func (d *dossier) finish(b *pgx.Batch, src Source) {
 	for _, f := range d.finished {
-		saga.QueueFinish(b, f.saga.ID, f.outcome, src.Rule, src.Evidence, d.now)
+		rule := src.Rule
+		if rule == RuleWebhook && !f.doubted {
+			rule = "" // the webhook was quicker than the reply; nothing was in doubt
+		}
+		saga.QueueFinish(b, f.saga.ID, f.outcome, rule, src.Evidence, d.now)
 		if a, final := d.answer(f.saga, f.refusal); final {
 			idempotency.QueueAnswer(b, f.saga.ID, a.Status, a.Body, d.now)
 		}

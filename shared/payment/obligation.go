@@ -51,8 +51,8 @@ func (d *dossier) supersedeVoid(reference string) {
 // An object that comes back to life opens its obligation again.
 const insertObligation = `
 	INSERT INTO obligations (id, transaction_id, merchant_id, provider, account, reference, kind, amount_minor, currency,
-		reason, state, tries, due_at, opened_at)
-	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'open', 0, $11, $11)
+		reason, state, tries, due_at, attempt, opened_at)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'open', 0, $11, 0, $11)
 	ON CONFLICT (provider, reference, kind) DO UPDATE
 		SET state = 'open', reason = excluded.reason, amount_minor = excluded.amount_minor, due_at = excluded.due_at,
 		    closed_at = NULL, proof_id = NULL
@@ -64,7 +64,7 @@ func queueObligation(b *pgx.Batch, d *dossier, o obligation) {
 }
 
 const dischargeObligation = `
-	UPDATE obligations SET state = 'done', closed_at = $4, proof_id = $5, due_at = NULL, lease_token = NULL
+	UPDATE obligations SET state = 'done', closed_at = $4, proof_id = $5, due_at = NULL
 	WHERE provider = $1 AND reference = $2 AND kind = $3 AND state = 'open'`
 
 func queueDischarge(b *pgx.Batch, o discharge, proof id.ID, now time.Time) {
@@ -72,18 +72,22 @@ func queueDischarge(b *pgx.Batch, o discharge, proof id.ID, now time.Time) {
 }
 
 type openObligation struct {
-	ID            id.ID         `db:"id"`
-	TransactionID id.ID         `db:"transaction_id"`
-	Provider      string        `db:"provider"`
-	Account       string        `db:"account"`
-	Reference     string        `db:"reference"`
-	Kind          provider.Step `db:"kind"`
-	AmountMinor   int64         `db:"amount_minor"`
-	Tries         int           `db:"tries"`
-	OpenedAt      time.Time     `db:"opened_at"`
+	ID            id.ID             `db:"id"`
+	TransactionID id.ID             `db:"transaction_id"`
+	Provider      string            `db:"provider"`
+	Account       string            `db:"account"`
+	Reference     string            `db:"reference"`
+	Kind          provider.Step     `db:"kind"`
+	AmountMinor   int64             `db:"amount_minor"`
+	Tries         int               `db:"tries"`
+	Attempt       int               `db:"attempt"`
+	Request       *provider.Request `db:"request"`
+	SentAt        *time.Time        `db:"sent_at"`
+	OpenedAt      time.Time         `db:"opened_at"`
 }
 
-const obligationColumns = `id, transaction_id, provider, account, reference, kind, amount_minor, tries, opened_at`
+const obligationColumns = `id, transaction_id, provider, account, reference, kind, amount_minor, tries, attempt, request,
+	sent_at, opened_at`
 
 const dueObligations = `SELECT ` + obligationColumns + ` FROM obligations
 	WHERE state = 'open' AND due_at <= $1 ORDER BY due_at LIMIT $2`
@@ -105,12 +109,12 @@ const takeObligation = `
 // Discharge tries to release what an obligation is about. It looks first: what was
 // done already, by whomever, needs only its proof.
 func (s *Service) Discharge(ctx context.Context, obligationID id.ID) error {
-	now := s.Now()
+	ctx, now := context.WithoutCancel(ctx), s.Now()
 	rows, err := s.Pool.Query(ctx, takeObligation, obligationID, now.Add(saga.Lease), now)
 	if err != nil {
 		return fault.Wrap(err, "take the obligation")
 	}
-	o, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[openObligation])
+	o, err := pgx.CollectExactlyOneRow(rows, pgx.RowToAddrOfStructByName[openObligation])
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil // done, or another worker is at it
 	}
@@ -122,77 +126,104 @@ func (s *Service) Discharge(ctx context.Context, obligationID id.ID) error {
 		return fault.New(fault.Internal, "obligation %s names the provider %q, which is not configured", o.ID, o.Provider)
 	}
 	found := adapter.Find(ctx, provider.Query{Account: o.Account, Reference: o.Reference, PaymentID: o.TransactionID, Since: o.OpenedAt})
-	done, err := s.dischargeBy(ctx, o, "lookup", "", provider.Result{Outcome: provider.Approved, Facts: found.Facts, Evidence: found.Evidence})
-	if err != nil || done || !found.Complete {
+	left, err := s.dischargeBy(ctx, o, "lookup", "", provider.Result{Outcome: provider.Unknown, Facts: found.Facts, Evidence: found.Evidence})
+	if err != nil || !left.open || !found.Complete || left.moving {
 		return err
 	}
-	p, err := find(ctx, s.Pool, selectPayment, o.TransactionID, id.ID{})
+	call, err := s.dischargeCall(ctx, o, left.amount, adapter.Capabilities())
 	if err != nil {
 		return err
 	}
-	// The key is one for ever: void and refund-in-full of an object are each made once.
-	a := provider.NewAttempt(o.ID, 1, provider.Request{
-		Step: o.Kind, Account: o.Account, MerchantID: p.MerchantID, PaymentID: p.ID, ObligationID: o.ID,
-		Reference: o.Reference, Amount: p.Money(max(o.AmountMinor, 0)),
-	}, o.OpenedAt)
-	call, ok := provider.Replay(a, adapter.Capabilities(), now)
-	if !ok {
-		// The key's window has closed. The look-up above was complete and shows it
-		// undone, so a new key can't do it twice.
-		a = provider.NewAttempt(o.ID, 1+o.Tries, a.Request, now)
-		if call, err = provider.FirstCall(a); err != nil {
-			return fault.Wrap(err, "discharge obligation %s", o.ID)
-		}
-	}
-	res := adapter.Execute(ctx, call)
-	_, err = s.dischargeBy(ctx, o, "call", a.Key, res)
+	_, err = s.dischargeBy(ctx, o, "call", call.Attempt().Key, adapter.Execute(ctx, call))
 	return err
 }
 
-// dischargeBy applies what a look-up or call showed, and reports whether that
-// closed the obligation. What did not is tried again later.
-func (s *Service) dischargeBy(ctx context.Context, o openObligation, source, key string, res provider.Result) (done bool, err error) {
+const attemptObligation = `UPDATE obligations SET attempt = $2, request = $3, sent_at = $4 WHERE id = $1`
+
+// dischargeCall is the next call of an obligation: the last one again while the
+// provider is sure to know its key, then a new one, written down before it is sent. A
+// new key can't do it twice: the look-up just before was complete, showed it undone,
+// and showed nothing under way.
+func (s *Service) dischargeCall(ctx context.Context, o *openObligation, amount int64, caps provider.Capabilities) (provider.Call, error) {
+	if o.Attempt > 0 {
+		last := provider.NewAttempt(o.ID, o.Attempt, *o.Request, *o.SentAt)
+		if call, ok := provider.Replay(last, caps, s.Now()); ok {
+			return call, nil
+		}
+	}
+	p, err := find(ctx, s.Pool, selectPayment, o.TransactionID, id.ID{})
+	if err != nil {
+		return provider.Call{}, err
+	}
+	next := provider.NewAttempt(o.ID, o.Attempt+1, provider.Request{
+		Step: o.Kind, Account: o.Account, MerchantID: p.MerchantID, PaymentID: p.ID, ObligationID: o.ID,
+		Reference: o.Reference, Amount: p.Money(amount),
+	}, s.Now())
+	if _, err := s.Pool.Exec(ctx, attemptObligation, o.ID, next.Number, next.Request, next.SentAt); err != nil {
+		return provider.Call{}, fault.Wrap(err, "write the attempt of obligation %s down", o.ID)
+	}
+	return provider.FirstCall(next)
+}
+
+// remains is what is left of an obligation: how much, and whether something that may
+// fulfil it is under way at the provider.
+type remains struct {
+	open, moving bool
+	amount       int64
+}
+
+// dischargeBy applies what a look-up or call showed, and says what is left. What is
+// not done is tried again later.
+func (s *Service) dischargeBy(ctx context.Context, o *openObligation, source, key string, res provider.Result) (left remains, err error) {
 	operation := source
 	if source == "call" {
 		operation = string(o.Kind)
 	}
 	err = postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) error {
-		d, err := s.load(ctx, tx, o.TransactionID, id.ID{})
+		d, err := s.load(ctx, tx, o.TransactionID, id.ID{}, id.ID{})
 		if err != nil {
 			return err
 		}
 		b := &pgx.Batch{}
 		evidence := s.queueResponse(b, d.Payment, response{obligation: o.ID, key: key, operation: operation, result: res}, d.now)
+		left = remains{open: true}
 		for _, f := range res.Facts {
-			effect, err := d.apply(f)
-			if err != nil {
+			if _, err := d.apply(f); err != nil {
 				return err
 			}
-			if effect == effectRepeated && proves(o, f) {
-				// Known before the obligation was opened: it proves the same again.
-				d.discharged = append(d.discharged, discharge{provider: o.Provider, reference: o.Reference, kind: o.Kind})
-			}
+			left.moving = left.moving || f.Kind == provider.KindRefund && f.ObligationID == o.ID &&
+				(f.State == provider.StatePending || f.State == provider.StateRequiresAction)
+		}
+		if d.fulfilled(o) {
+			d.discharged = append(d.discharged, discharge{provider: o.Provider, reference: o.Reference, kind: o.Kind})
 		}
 		for _, c := range d.discharged {
-			done = done || c.reference == o.Reference && c.kind == o.Kind
+			left.open = left.open && (c.reference != o.Reference || c.kind != o.Kind)
+		}
+		if o.Kind == provider.Refund {
+			left.amount = d.held(nil)
 		}
 		d.settle()
 		d.write(b, Source{Name: source, Evidence: evidence, Actor: s.self(ctx)})
 		b.Queue(`UPDATE obligations SET due_at = $2 WHERE id = $1 AND state = 'open'`, o.ID, d.now.Add(saga.Backoff(o.Tries)))
 		return postgres.Pipeline(ctx, tx, b)
 	})
-	return done, fault.Wrap(err, "discharge obligation %s", o.ID)
+	return left, fault.Wrap(err, "discharge obligation %s", o.ID)
 }
 
-// proves reports whether the fact shows the obligation fulfilled.
-func proves(o openObligation, f provider.Fact) bool {
-	switch o.Kind {
-	case provider.Void:
-		return f.Kind == provider.KindAuthorization && f.State == provider.StateCanceled
-	case provider.Refund:
-		return f.Kind == provider.KindRefund && f.State == provider.StateSucceeded && f.Amount.Minor >= o.AmountMinor
+// fulfilled reports whether what is known of the provider's objects shows the
+// obligation done: the authorization cancelled, or none of the money held any more.
+func (d *dossier) fulfilled(o *openObligation) bool {
+	captured := false
+	for _, k := range d.known {
+		switch {
+		case o.Kind == provider.Void && k.Kind == provider.KindAuthorization && k.ObjectID == o.Reference && k.State == provider.StateCanceled:
+			return true
+		case k.Kind == provider.KindCapture && k.State == provider.StateSucceeded:
+			captured = true
+		}
 	}
-	return false
+	return o.Kind == provider.Refund && captured && d.held(nil) <= 0
 }
 
 const obligationGauge = `SELECT count(*), min(opened_at) FROM obligations WHERE state = 'open'`

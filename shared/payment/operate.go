@@ -111,11 +111,12 @@ func (s *Service) claimCancel(b *pgx.Batch, d *dossier, by Actor) (*work, error)
 	}
 	unsent := false
 	if sg := d.exclusive(); sg != nil {
-		if sg.Kind != provider.Authorize || sg.State != saga.Scheduled && sg.State != saga.AwaitingPayer {
+		if sg.Kind == provider.Void || sg.State != saga.Scheduled && sg.State != saga.AwaitingPayer {
 			return nil, blockedBy(sg, d.now)
 		}
-		unsent = sg.State == saga.Scheduled
-		d.close(sg, "superseded", nil) // fences whoever might still come for it
+		unsent = sg.State == saga.Scheduled && sg.Kind == provider.Authorize
+		// Closing it fences whoever might still come for it.
+		d.close(sg, "superseded", &provider.Refusal{Code: "superseded", Message: "A cancellation took its place before it was sent."})
 	}
 	w := s.begin(d.Payment, provider.Void, d.AuthorizedMinor, id.ID{}, by, d.now)
 	if unsent {
@@ -185,7 +186,7 @@ func (s *Service) operate(ctx context.Context, c Caller, req idempotency.Request
 	if !ok {
 		return a, err
 	}
-	if err := s.Resume(ctx, blocked.saga); err != nil {
+	if err := s.ResumeNow(ctx, blocked.saga); err != nil {
 		return idempotency.Answer{}, err
 	}
 	a, err = s.tryOperate(ctx, c, req, payment, start)
@@ -203,7 +204,7 @@ func (s *Service) tryOperate(ctx context.Context, c Caller, req idempotency.Requ
 	var done idempotency.Answer
 	s.at(ctx, PointClaiming)
 	err := postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) error {
-		d, err := s.load(ctx, tx, payment, c.MerchantID)
+		d, err := s.load(ctx, tx, payment, c.MerchantID, id.ID{})
 		if err != nil {
 			return err
 		}

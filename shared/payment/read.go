@@ -235,7 +235,7 @@ func parsePosition(s string) (position, error) {
 	}
 	at := time.UnixMicro(c.At).UTC()
 	p := position{at: &at, id: c.ID}
-	if c.ID.IsZero() || p.encode() != s {
+	if at.Year() < 2000 || at.Year() > 9999 || c.ID.IsZero() || p.encode() != s { // what PostgreSQL can't hold was not ours
 		return position{}, fmt.Errorf("payment: %q is not a cursor", s)
 	}
 	return p, nil

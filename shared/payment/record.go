@@ -2,6 +2,7 @@ package payment
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -20,6 +21,7 @@ type work struct {
 	token   id.ID
 	attempt provider.Attempt
 	first   bool       // no attempt of the step may have been sent before this call
+	forced  bool       // before its time, for a request that waits for it: its backoff does not grow
 	was     saga.State // before the lease was taken; "" for a saga that starts
 	rule    string     // of the resolver, when this resolves what was unknown
 	source  string     // call, replay or lookup
@@ -65,13 +67,25 @@ func (s *Service) record(ctx context.Context, w work, res provider.Result, known
 	var a idempotency.Answer
 	var d *dossier
 	err := postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) (err error) {
-		if d, err = s.load(ctx, tx, w.saga.TransactionID, id.ID{}); err != nil {
+		if d, err = s.load(ctx, tx, w.saga.TransactionID, id.ID{}, w.saga.ID); err != nil {
 			return err
+		}
+		var settled idempotency.Answer
+		ended := !d.saga(w.saga.ID).Open()
+		if ended { // by a webhook, or another worker
+			if settled, err = s.answerOf(ctx, tx, d, w.saga.ID); err != nil {
+				return err
+			}
+			settled.Replayed = false
 		}
 		b := &pgx.Batch{}
 		a, err = s.conclude(b, d, w, res)
 		if err != nil {
 			return err
+		}
+		if ended {
+			settled.After = a.After
+			a = settled
 		}
 		if err := postgres.Pipeline(ctx, tx, b); err != nil {
 			return err
@@ -126,10 +140,6 @@ func (s *Service) recordKnown(ctx context.Context, w work, res provider.Result, 
 // is not this worker's to say.
 func (s *Service) conclude(b *pgx.Batch, d *dossier, w work, res provider.Result) (idempotency.Answer, error) {
 	sg := d.saga(w.saga.ID)
-	if sg == nil { // done since, and not an authorize: answered from the present state
-		sg = w.saga
-		sg.State = saga.Done
-	}
 	holding := sg.Open() && sg.LeaseToken == w.token
 	evidence := s.queueResponse(b, d.Payment, response{saga: sg.ID, key: w.attempt.Key, operation: w.operation(), result: res}, d.now)
 	for _, f := range res.Facts {
@@ -148,7 +158,7 @@ func (s *Service) conclude(b *pgx.Batch, d *dossier, w work, res provider.Result
 	d.write(b, w.sourceOf(evidence))
 	a, _ := d.answer(sg, refusalOf(d, sg))
 	if sg.State == saga.Scheduled && sg.Kind == provider.Authorize {
-		a = idempotency.Answer{Status: 503, Body: s.unavailable(d)}
+		a = idempotency.Answer{Status: http.StatusServiceUnavailable, Body: s.unavailable(d), RetryAfter: pollAfter}
 	}
 	a.After = s.after(d.ID, next)
 	return a, nil
@@ -191,15 +201,23 @@ func (s *Service) release(b *pgx.Batch, d *dossier, sg *saga.Saga, w work, res p
 	case provider.Pending:
 		wait = saga.AwaitingProvider
 	case provider.Declined, provider.Rejected:
-		if sg.Kind == provider.Capture || sg.Kind == provider.Void {
+		// A void that stopped a pending payment took its owner away: it stays until
+		// the payment has come to rest.
+		if sg.Kind == provider.Capture || sg.Kind == provider.Void && d.Status != Pending {
 			s.refuse(d, sg, res)
 			return nil
 		}
 	}
-	due := d.now.Add(saga.Backoff(sg.Tries))
-	saga.QueueRelease(b, sg.ID, wait, due, d.now)
+	due, tries := d.now.Add(saga.Backoff(sg.Tries)), sg.Tries+1
+	if w.forced {
+		tries = sg.Tries
+	}
+	if wait == saga.Scheduled && sg.Kind == provider.Authorize && due.After(d.ExpiresAt) {
+		due = d.ExpiresAt
+	}
+	saga.QueueRelease(b, sg.ID, wait, due, tries, d.now)
 	sg.State = wait
-	return &wake{body: Wake{SagaID: sg.ID}, provider: sg.Provider, tries: sg.Tries, at: due}
+	return &wake{body: Wake{SagaID: sg.ID}, provider: sg.Provider, tries: tries, at: due}
 }
 
 // refuse closes a capture or void that was definitely refused. The payment keeps

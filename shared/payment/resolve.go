@@ -29,17 +29,31 @@ const (
 // and a request may have been on its way when the window closed.
 const windowSlack = 10 * time.Minute
 
-// Resume carries one saga on, if it waits for that: it sends what was durably not
+// Resume carries one saga on, if its time has come: it sends what was durably not
 // sent, asks about what is pending, and resolves what is unknown. It returns nil
-// when another worker has the saga or when it must wait longer, and an error only
-// for trouble of our own.
+// when the saga is done, when it must wait longer or when another worker has it, and
+// an error only for trouble of our own.
 func (s *Service) Resume(ctx context.Context, sagaID id.ID) error {
-	ctx = context.WithoutCancel(ctx)
+	token := s.NewID()
+	held, err := saga.TakeDue(ctx, s.Pool, sagaID, token, s.Now())
+	if err != nil || held == nil {
+		return err
+	}
+	return s.resume(context.WithoutCancel(ctx), held, token, false)
+}
+
+// ResumeNow is Resume before its time, for a request that waits for the outcome.
+func (s *Service) ResumeNow(ctx context.Context, sagaID id.ID) error {
 	token := s.NewID()
 	held, err := saga.Take(ctx, s.Pool, sagaID, token, s.Now())
 	if err != nil || held == nil {
 		return err
 	}
+	return s.resume(context.WithoutCancel(ctx), held, token, true)
+}
+
+func (s *Service) resume(ctx context.Context, held *saga.Held, token id.ID, forced bool) error {
+	sagaID := held.ID
 	attempts, err := saga.Attempts(ctx, s.Pool, sagaID)
 	if err != nil {
 		return err
@@ -51,19 +65,18 @@ func (s *Service) Resume(ctx context.Context, sagaID id.ID) error {
 		return fault.New(fault.Internal, "saga %s names the provider %q, which is not configured", sagaID, held.Provider)
 	}
 	w := work{
-		saga: &held.Saga, token: token, attempt: attempts[len(attempts)-1], was: held.Was, actor: s.self(ctx),
+		saga: &held.Saga, token: token, attempt: attempts[len(attempts)-1], forced: forced, was: held.Was, actor: s.self(ctx),
 	}
-	switch held.Was {
-	case saga.Scheduled:
-		err = s.sendScheduled(ctx, w)
-	case saga.AwaitingPayer:
-		err = s.askAboutPayer(ctx, w)
-	case saga.AwaitingProvider:
+	switch {
+	case w.attempt.Unsent: // scheduled, or its worker died before it could send
+		return s.sendScheduled(ctx, w)
+	case held.Was == saga.AwaitingPayer:
+		return s.askAboutPayer(ctx, w)
+	case held.Was == saga.AwaitingProvider:
 		_, err = s.lookUp(ctx, w)
-	default:
-		err = s.resolve(ctx, w)
+		return err
 	}
-	return err
+	return s.resolve(ctx, w)
 }
 
 // payerPatience is how long a payer may take to authenticate. After it the payment is
@@ -79,7 +92,7 @@ func (s *Service) askAboutPayer(ctx context.Context, w work) error {
 	var void *work
 	err = postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) error {
 		void = nil
-		d, err := s.load(ctx, tx, w.saga.TransactionID, id.ID{})
+		d, err := s.load(ctx, tx, w.saga.TransactionID, id.ID{}, id.ID{})
 		if err != nil {
 			return err
 		}
@@ -119,7 +132,7 @@ func (s *Service) sendScheduled(ctx context.Context, w work) error {
 	if err != nil {
 		return fault.Wrap(err, "send scheduled saga %s", w.saga.ID)
 	}
-	if err := saga.Sending(ctx, s.Pool, w.saga.ID, w.token, w.attempt.Number); err != nil {
+	if err := saga.Sending(ctx, s.Pool, w.saga.ID, w.token, w.attempt.Number, s.Now()); err != nil {
 		return fault.Wrap(err, "mark the attempt as being sent")
 	}
 	w.first, w.source = true, "call"
@@ -129,7 +142,7 @@ func (s *Service) sendScheduled(ctx context.Context, w work) error {
 // expire cancels a payment whose authorization provably never left.
 func (s *Service) expire(ctx context.Context, w work) error {
 	return postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) error {
-		d, err := s.load(ctx, tx, w.saga.TransactionID, id.ID{})
+		d, err := s.load(ctx, tx, w.saga.TransactionID, id.ID{}, w.saga.ID)
 		if err != nil {
 			return err
 		}
@@ -163,15 +176,18 @@ func (s *Service) resolve(ctx context.Context, w work) error {
 		}
 	}
 	found, err := s.lookUp(ctx, w)
+	closed := s.Now().After(provider.WindowEnd(w.attempt, caps).Add(windowSlack))
 	if err != nil || found.decided || !found.complete || !found.absent {
+		if err == nil && closed && !found.decided && !found.complete {
+			return s.needsHuman(ctx, w)
+		}
 		return err
 	}
-	closed := s.Now().After(provider.WindowEnd(w.attempt, caps).Add(windowSlack))
 	if caps.Guarded[w.attempt.Request.Step] && (sticky || closed) {
 		return s.retryGuarded(ctx, w)
 	}
 	if closed {
-		return s.absent(ctx, w)
+		return s.absent(ctx, w, found.evidence)
 	}
 	return nil
 }
@@ -200,8 +216,25 @@ func (s *Service) retryGuarded(ctx context.Context, w work) error {
 	return s.finishWork(ctx, retry, s.execute(ctx, retry, call))
 }
 
+// needsHuman marks the payment of an operation that no rule can resolve any more: its
+// key's window has closed, and the provider's records can't be read to the end. It
+// stays unknown, and is tried again.
+func (s *Service) needsHuman(ctx context.Context, w work) error {
+	return postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) error {
+		d, err := s.load(ctx, tx, w.saga.TransactionID, id.ID{}, id.ID{})
+		if err != nil || d.ReconciliationStatus == ManualReview {
+			return err
+		}
+		d.ReconciliationStatus = ManualReview
+		d.note("unresolved")
+		b := &pgx.Batch{}
+		d.write(b, Source{Name: "lookup", Actor: w.actor})
+		return postgres.Pipeline(ctx, tx, b)
+	})
+}
+
 // absent closes a saga whose attempt is proven never to have taken effect.
-func (s *Service) absent(ctx context.Context, w work) error {
+func (s *Service) absent(ctx context.Context, w work, proof provider.Evidence) error {
 	token := s.NewID()
 	held, err := saga.Take(ctx, s.Pool, w.saga.ID, token, s.Now())
 	if err != nil || held == nil {
@@ -213,15 +246,18 @@ func (s *Service) absent(ctx context.Context, w work) error {
 	}
 	w.saga, w.token, w.source, w.rule = &held.Saga, token, "lookup", RuleAbsent
 	r := &provider.Refusal{Code: "not_charged", Message: "The provider never executed the request: after its idempotency window closed, its records show nothing of it."}
-	return s.finishWork(ctx, w, provider.Result{Outcome: provider.Declined, Refusal: r, Facts: []provider.Fact{{
-		Kind: kind, State: provider.StateFailed, ObjectID: attemptObject + w.attempt.Key, PaymentID: held.TransactionID,
+	return s.finishWork(ctx, w, provider.Result{Outcome: provider.Declined, Refusal: r, Evidence: proof, Facts: []provider.Fact{{
+		Kind: kind, State: provider.StateFailed, ObjectID: provider.AttemptObject + w.attempt.Key, PaymentID: held.TransactionID,
 		RefundID: held.RefundID, Refusal: r, OccurredAt: s.Now(),
 	}}})
 }
 
 // found is what a look-up told of a saga: whether it is decided, whether all there
 // is was seen, and whether nothing of this very step was among it.
-type found struct{ decided, complete, absent bool }
+type found struct {
+	decided, complete, absent bool
+	evidence                  provider.Evidence
+}
 
 // lookUp asks the provider for the present state of the payment's objects, applies
 // what it shows, and gives the lease back.
@@ -231,16 +267,13 @@ func (s *Service) lookUp(ctx context.Context, w work) (found, error) {
 		return found{}, err
 	}
 	f := s.Providers[w.saga.Provider].Find(ctx, provider.Query{
-		Account: p.ProviderAccount, PaymentID: p.ID, Reference: p.Reference(), Since: p.CreatedAt,
+		Account: p.ProviderAccount, PaymentID: p.ID, Reference: p.Reference(), Since: p.CreatedAt, Until: s.lastEffect(w),
 	})
-	w.source, w.rule = "lookup", RuleLookup
-	res := provider.Result{Outcome: provider.Unknown, Facts: f.Facts, Evidence: f.Evidence}
-	switch w.was { // what was pending stays so until a fact decides
-	case saga.AwaitingPayer:
-		res.Outcome = provider.RequiresAction
-	case saga.AwaitingProvider:
-		res.Outcome = provider.Pending
+	w.source = "lookup"
+	if w.was == saga.Unknown || w.was == saga.Leased {
+		w.rule = RuleLookup
 	}
+	res := provider.Result{Outcome: shown(f.Facts, w), Facts: f.Facts, Evidence: f.Evidence}
 	if err := s.finishWork(ctx, w, res); err != nil {
 		return found{}, err
 	}
@@ -248,7 +281,41 @@ func (s *Service) lookUp(ctx context.Context, w work) (found, error) {
 	if err != nil || after == nil {
 		return found{}, err
 	}
-	return found{decided: !after.Open(), complete: f.Complete, absent: !undecidedObject(f.Facts, w.attempt.Request)}, nil
+	return found{
+		decided: !after.Open(), complete: f.Complete, absent: !undecidedObject(f.Facts, w.attempt.Request), evidence: f.Evidence,
+	}, nil
+}
+
+// lastEffect is when the attempt can last have made anything at the provider: objects
+// made later are not its.
+func (s *Service) lastEffect(w work) time.Time {
+	end := provider.WindowEnd(w.attempt, s.Providers[w.saga.Provider].Capabilities()).Add(windowSlack)
+	if now := s.Now(); now.Before(end) {
+		return now
+	}
+	return end
+}
+
+// shown is where a look-up shows the operation to stand, if it is not decided. What
+// was pending stays so when nothing is shown.
+func shown(facts []provider.Fact, w work) provider.Outcome {
+	for _, f := range facts {
+		mine := w.saga.Kind == provider.Authorize && f.Kind == provider.KindAuthorization ||
+			w.saga.Kind == provider.Refund && f.Kind == provider.KindRefund && f.RefundID == w.saga.RefundID
+		switch {
+		case mine && f.State == provider.StateRequiresAction:
+			return provider.RequiresAction
+		case mine && f.State == provider.StatePending:
+			return provider.Pending
+		}
+	}
+	switch w.was {
+	case saga.AwaitingPayer:
+		return provider.RequiresAction
+	case saga.AwaitingProvider:
+		return provider.Pending
+	}
+	return provider.Unknown
 }
 
 // undecidedObject reports whether the look-up found an object of this very step
@@ -299,7 +366,7 @@ func (s *Service) ApplyEvent(ctx context.Context, providerName string, e provide
 	var effects []string
 	var d *dossier
 	err = postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) (err error) {
-		if d, err = s.load(ctx, tx, payment, id.ID{}); err != nil {
+		if d, err = s.load(ctx, tx, payment, id.ID{}, id.ID{}); err != nil {
 			return err
 		}
 		if d.Provider != providerName {

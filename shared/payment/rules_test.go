@@ -25,7 +25,7 @@ func TestEveryStatementPrepares(t *testing.T) {
 	for i, sql := range []string{
 		insertPayment, updatePayment, insertRefund, updateRefund, selectPayment, lockPayment, selectRefunds, selectFacts,
 		selectSagas, insertAudit, insertFact, insertResponse, insertObligation, dischargeObligation, dueObligations,
-		takeObligation, obligationGauge, byReference, getPayment, getEvents, getTries, listPayments,
+		takeObligation, attemptObligation, obligationGauge, byReference, getPayment, getEvents, getTries, listPayments,
 		fmt.Sprintf(foldMismatches, "transactions"), fmt.Sprintf(foldMismatches, "refunds"),
 	} {
 		if _, err := tx.Prepare(t.Context(), fmt.Sprint("s", i), sql); err != nil {

@@ -27,12 +27,10 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/outbox"
-	"github.com/tollgate/tollgate/shared/postgres"
 	"github.com/tollgate/tollgate/shared/provider"
 	"github.com/tollgate/tollgate/shared/telemetry"
 )
@@ -84,16 +82,6 @@ func (c Caller) actor(ctx context.Context) Actor {
 
 func (s *Service) self(ctx context.Context) Actor {
 	return Actor{Name: "function:" + s.Name, RequestID: telemetry.RequestID(ctx)}
-}
-
-// peek reads all that is known of a payment, whoever its merchant is, without
-// holding its lock.
-func (s *Service) peek(ctx context.Context, payment id.ID) (d *dossier, err error) {
-	err = postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) error {
-		d, err = s.load(ctx, tx, payment, id.ID{})
-		return err
-	})
-	return d, err
 }
 
 // The time that publishing and task-making may take after an answer.

@@ -77,12 +77,16 @@ const (
 	selectPayment = `SELECT ` + paymentColumns + ` FROM transactions WHERE id = $1 AND ($2::uuid IS NULL OR merchant_id = $2)`
 	lockPayment   = selectPayment + ` FOR NO KEY UPDATE`
 	selectRefunds = `SELECT ` + refundColumns + ` FROM refunds WHERE transaction_id = $1 ORDER BY created_at, id`
-	selectFacts   = `SELECT provider, object_id, state, kind, rank FROM provider_facts WHERE transaction_id = $1`
+	selectFacts   = `SELECT provider, object_id, state, kind, rank, amount_minor FROM provider_facts
+		WHERE transaction_id = $1 ORDER BY recorded_at, rank`
 
 	// The authorize saga comes along even when it is done: a create that was
-	// superseded is answered when the payment reaches its end.
+	// superseded is answered when the payment reaches its end. The lock keeps anybody
+	// from taking a lease between what is read here and what is written because of it;
+	// it comes after the payment's, and who takes leases holds no other.
 	selectSagas = `SELECT ` + saga.Columns + ` FROM transaction_saga
-		WHERE transaction_id = $1 AND (state <> 'done' OR kind = 'authorize') ORDER BY created_at, id`
+		WHERE transaction_id = $1 AND (state <> 'done' OR kind = 'authorize' OR id = $2)
+		ORDER BY created_at, id FOR NO KEY UPDATE`
 )
 
 func errNoPayment() error {
@@ -102,9 +106,9 @@ func find(ctx context.Context, db postgres.DB, sql string, payment, merchant id.
 	return p, fault.Wrap(err, "read the payment")
 }
 
-// load locks the payment and reads all that is known of it. With a zero merchant
-// it finds anybody's.
-func (s *Service) load(ctx context.Context, tx pgx.Tx, payment, merchant id.ID) (*dossier, error) {
+// load locks the payment and reads all that is known of it, with the one saga even if
+// it is done. With a zero merchant it finds anybody's payment.
+func (s *Service) load(ctx context.Context, tx pgx.Tx, payment, merchant, sagaID id.ID) (*dossier, error) {
 	p, err := find(ctx, tx, lockPayment, payment, merchant)
 	if err != nil {
 		return nil, err
@@ -115,7 +119,7 @@ func (s *Service) load(ctx context.Context, tx pgx.Tx, payment, merchant id.ID) 
 		d.refunds, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[Refund])
 		return err
 	})
-	b.Queue(selectSagas, payment).Query(func(rows pgx.Rows) (err error) {
+	b.Queue(selectSagas, payment, sagaID).Query(func(rows pgx.Rows) (err error) {
 		d.sagas, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[saga.Saga])
 		return err
 	})

@@ -2,6 +2,7 @@ package payment
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/tollgate/tollgate/shared/id"
@@ -53,31 +54,36 @@ func (s *Service) enqueue(ctx context.Context, w wake) error {
 const sweepGrace = 20 * time.Second
 
 // EnqueueDue makes a task for each saga and obligation whose time has come or whose
-// worker died, at most limit of each, and says how many.
-func (s *Service) EnqueueDue(ctx context.Context, limit int) (int, error) {
+// worker died, at most limit of each, and says how many. What can't be enqueued keeps
+// nothing else from it.
+func (s *Service) EnqueueDue(ctx context.Context, limit int) (made int, err error) {
 	now := s.Now()
 	sagas, err := saga.ListDue(ctx, s.Pool, now.Add(-sweepGrace), limit)
 	if err != nil {
 		return 0, err
 	}
-	made := 0
-	for _, d := range sagas {
-		w := wake{body: Wake{SagaID: d.ID}, provider: d.Provider, tries: d.Tries, at: now}
-		if err := s.enqueue(ctx, w); err != nil {
-			return made, err
-		}
-		made++
-	}
-	due, err := listDueObligations(ctx, s.Pool, now, limit)
+	obligations, err := listDueObligations(ctx, s.Pool, now, limit)
 	if err != nil {
-		return made, err
+		return 0, err
 	}
-	for _, o := range due {
-		w := wake{body: Wake{ObligationID: o.ID}, provider: o.Provider, tries: o.Tries, at: now}
-		if err := s.enqueue(ctx, w); err != nil {
-			return made, err
+	var failed []error
+	var done []id.ID
+	for _, d := range sagas {
+		if err := s.enqueue(ctx, wake{body: Wake{SagaID: d.ID}, provider: d.Provider, tries: d.Tries, at: now}); err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		done = append(done, d.ID)
+	}
+	for _, o := range obligations {
+		if err := s.enqueue(ctx, wake{body: Wake{ObligationID: o.ID}, provider: o.Provider, tries: o.Tries, at: now}); err != nil {
+			failed = append(failed, err)
+			continue
 		}
 		made++
 	}
-	return made, nil
+	if len(done) > 0 {
+		failed = append(failed, saga.TasksMade(ctx, s.Pool, done, now))
+	}
+	return made + len(done), errors.Join(failed...)
 }

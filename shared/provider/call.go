@@ -1,7 +1,6 @@
 package provider
 
 import (
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -10,25 +9,25 @@ import (
 
 // Attempt is a request with its key, as committed before its first byte leaves.
 type Attempt struct {
-	OwnerID   id.ID // the saga, or the obligation
-	Number    int
-	Key       string
-	Request   Request
-	Unsent    bool // proven that no byte of it left
-	CreatedAt time.Time
+	OwnerID id.ID // the saga, or the obligation
+	Number  int
+	Key     string
+	Request Request
+	Unsent  bool      // proven that no byte of it left
+	SentAt  time.Time // when it was first sent, or may have been
 }
+
+// AttemptObject begins the object id of a fact about an attempt that made no object.
+const AttemptObject = "attempt/"
 
 // NewAttempt derives the provider's idempotency key from owner, step and number,
 // so that the same attempt always carries the same key.
 func NewAttempt(owner id.ID, number int, req Request, now time.Time) Attempt {
 	return Attempt{
-		OwnerID: owner, Number: number, Request: req, Unsent: true, CreatedAt: now,
+		OwnerID: owner, Number: number, Request: req, Unsent: true, SentAt: now,
 		Key: fmt.Sprintf("tollgate-%s-%s-%d", owner, req.Step, number),
 	}
 }
-
-// MarshalRequest is the form in which the request is stored.
-func (a Attempt) MarshalRequest() ([]byte, error) { return json.Marshal(a.Request) }
 
 // Call is a permission to send an attempt now. There are two ways to get one, so
 // that a replay after the key window is impossible by construction.
@@ -53,9 +52,10 @@ func FirstCall(a Attempt) (Call, error) {
 	return Call{attempt: a, first: true}, nil
 }
 
-// windowMargin keeps replays clear of the window's end: clocks differ, and the
-// request takes time to arrive.
-const windowMargin = 10 * time.Minute
+// windowMargin keeps replays clear of the window's end: clocks differ, and a replay may
+// be carried out long after it was sent. Nothing that is sent is still on its way when
+// the window has closed.
+const windowMargin = 2 * time.Hour
 
 // Replay permits an attempt that may have been sent, while the provider is sure to
 // recognize its key.
@@ -68,5 +68,5 @@ func Replay(a Attempt, caps Capabilities, now time.Time) (Call, bool) {
 
 // WindowEnd is when the provider may forget the attempt's key.
 func WindowEnd(a Attempt, caps Capabilities) time.Time {
-	return a.CreatedAt.Add(caps.KeyWindow[a.Request.Step])
+	return a.SentAt.Add(caps.KeyWindow[a.Request.Step])
 }

@@ -58,11 +58,6 @@ const (
 	Rejected       Outcome = "rejected"        // refused as malformed or unauthorized: our mistake
 )
 
-// Decided reports whether the provider settled the matter.
-func (o Outcome) Decided() bool {
-	return o == Approved || o == Declined || o == Rejected
-}
-
 // Kind is the kind of provider object that a fact is about.
 type Kind string
 
@@ -87,7 +82,7 @@ const (
 )
 
 var ranks = map[Kind]map[State]int{
-	KindAuthorization: {StateRequiresAction: 1, StatePending: 2, StateFailed: 3, StateAuthorized: 4, StateCanceled: 5},
+	KindAuthorization: {StatePending: 1, StateRequiresAction: 2, StateFailed: 3, StateAuthorized: 4, StateCanceled: 5},
 	KindCapture:       {StatePending: 1, StateSucceeded: 2, StateFailed: 3},
 	KindRefund:        {StateRequiresAction: 1, StatePending: 2, StateSucceeded: 3, StateFailed: 4, StateCanceled: 4},
 }
@@ -158,6 +153,7 @@ type Query struct {
 	PaymentID id.ID
 	Reference string    // the provider's payment object, if it is known
 	Since     time.Time // when the first attempt was made: bounds a listing
+	Until     time.Time // after which it can't have taken effect any more; zero: now
 }
 
 // Finding is the answer to a Query.

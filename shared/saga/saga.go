@@ -2,10 +2,10 @@
 //
 // It owns the tables transaction_saga and saga_attempts. A saga is one operation
 // on one payment; an attempt is one request to a provider, committed before its
-// first byte leaves. Whoever works on a saga holds its lease; every write about it
-// carries the lease's token, so a worker that was thought dead can't write after
-// another took over. Where no worker is needed for now, the saga says when the
-// next one is (due_at), and the sweep sees to it.
+// first byte leaves. Whoever works on a saga holds its lease; what becomes of the
+// saga is written under its row lock and only with the lease's token, so a worker
+// that was thought dead can't write after another took over. Where no worker is
+// needed for now, the saga says when the next one is (due_at), and the sweep sees to it.
 //
 //	leased             a worker has it
 //	scheduled          provably not sent; a task will try
@@ -95,14 +95,14 @@ func QueueStart(b *pgx.Batch, s *Saga) {
 }
 
 const insertAttempt = `
-	INSERT INTO saga_attempts (saga_id, number, transaction_id, step, provider, account, provider_key, request, unsent, created_at)
-	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, false, $9)`
+	INSERT INTO saga_attempts (saga_id, number, transaction_id, step, provider, account, provider_key, request, unsent, sent_at, created_at)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, false, $9, $9)`
 
 // QueueAttempt inserts an attempt that is about to be sent: from here on it counts
 // as one that may have been.
 func QueueAttempt(b *pgx.Batch, providerName string, a provider.Attempt) {
 	b.Queue(insertAttempt, a.OwnerID, a.Number, a.Request.PaymentID, a.Request.Step, providerName, a.Request.Account,
-		a.Key, a.Request, a.CreatedAt)
+		a.Key, a.Request, a.SentAt)
 }
 
 // QueueFence makes the transaction fail unless the lease is still held; LeaseLost
@@ -120,20 +120,26 @@ const finishSaga = `
 	    lease_token = NULL, lease_until = NULL, due_at = NULL, updated_at = $5
 	WHERE id = $1 AND state <> 'done'`
 
+// What was not known of an attempt while it was open is known by the end of its saga.
+const finishAttempts = `
+	UPDATE saga_attempts SET outcome = $2, closed_at = $3
+	WHERE saga_id = $1 AND (outcome IS NULL OR outcome IN ('unknown', 'pending', 'requires_action'))`
+
 // QueueFinish closes the saga. rule names how its outcome was proven, if it was not
 // simply answered; evidence is the provider response or event that shows it.
 func QueueFinish(b *pgx.Batch, saga id.ID, outcome, rule string, evidence id.ID, now time.Time) {
 	b.Queue(finishSaga, saga, outcome, rule, evidence, now)
+	b.Queue(finishAttempts, saga, outcome, now)
 }
 
 const releaseSaga = `
 	UPDATE transaction_saga
-	SET state = $2, due_at = $3, lease_token = NULL, lease_until = NULL, tries = tries + 1, updated_at = $4
+	SET state = $2, due_at = $3, lease_token = NULL, lease_until = NULL, tries = $4, updated_at = $5
 	WHERE id = $1 AND state <> 'done'`
 
 // QueueRelease gives the lease back: the saga waits in the state until due.
-func QueueRelease(b *pgx.Batch, saga id.ID, state State, due, now time.Time) {
-	b.Queue(releaseSaga, saga, state, due, now)
+func QueueRelease(b *pgx.Batch, saga id.ID, state State, due time.Time, tries int, now time.Time) {
+	b.Queue(releaseSaga, saga, state, due, tries, now)
 }
 
 const closeAttempt = `
@@ -149,6 +155,7 @@ const takeLease = `
 	UPDATE transaction_saga SET state = 'leased', lease_token = $2, lease_until = $3, due_at = NULL, updated_at = $4
 	FROM (SELECT id AS old_id, state AS old_state FROM transaction_saga WHERE id = $1 FOR NO KEY UPDATE) old
 	WHERE id = old_id AND state <> 'done' AND (state <> 'leased' OR lease_until <= $4)
+	  AND (due_at IS NULL OR $5::timestamptz IS NULL OR due_at <= $5)
 	RETURNING old_state, ` + Columns
 
 // Held is a saga under the caller's lease.
@@ -157,9 +164,24 @@ type Held struct {
 	Was State `db:"old_state"` // before the lease was taken; Leased: from a worker that overstayed
 }
 
-// Take leases the saga, or returns nil if it is done or another worker has it.
+// early is how much before its time a saga may be taken: tasks are not that exact.
+const early = 2 * time.Second
+
+// TakeDue leases the saga if its time has come, and returns nil if it has not, if the
+// saga is done, or if another worker has it. So tasks for one saga, however many, end
+// in one worker, and those that come too early in none.
+func TakeDue(ctx context.Context, db postgres.DB, saga, token id.ID, now time.Time) (*Held, error) {
+	due := now.Add(early)
+	return take(ctx, db, saga, token, now, &due)
+}
+
+// Take leases the saga whether it is due or not.
 func Take(ctx context.Context, db postgres.DB, saga, token id.ID, now time.Time) (*Held, error) {
-	rows, err := db.Query(ctx, takeLease, saga, token, now.Add(Lease), now)
+	return take(ctx, db, saga, token, now, nil)
+}
+
+func take(ctx context.Context, db postgres.DB, saga, token id.ID, now time.Time, due *time.Time) (*Held, error) {
+	rows, err := db.Query(ctx, takeLease, saga, token, now.Add(Lease), now, due)
 	if err != nil {
 		return nil, fault.Wrap(err, "lease the saga")
 	}
@@ -186,7 +208,7 @@ func Find(ctx context.Context, db postgres.DB, saga id.ID) (*Saga, error) {
 }
 
 const selectAttempts = `
-	SELECT number, provider_key, request, unsent, created_at FROM saga_attempts WHERE saga_id = $1 ORDER BY number`
+	SELECT number, provider_key, request, unsent, sent_at FROM saga_attempts WHERE saga_id = $1 ORDER BY number`
 
 // Attempts reads the saga's attempts, oldest first.
 func Attempts(ctx context.Context, db postgres.DB, saga id.ID) ([]provider.Attempt, error) {
@@ -196,27 +218,36 @@ func Attempts(ctx context.Context, db postgres.DB, saga id.ID) ([]provider.Attem
 	}
 	as, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (provider.Attempt, error) {
 		a := provider.Attempt{OwnerID: saga}
-		err := row.Scan(&a.Number, &a.Key, &a.Request, &a.Unsent, &a.CreatedAt)
+		err := row.Scan(&a.Number, &a.Key, &a.Request, &a.Unsent, &a.SentAt)
 		return a, err
 	})
 	return as, fault.Wrap(err, "read the attempts")
 }
 
-const markSending = `UPDATE saga_attempts SET unsent = false WHERE saga_id = $1 AND number = $2`
+const markSending = `UPDATE saga_attempts SET unsent = false, sent_at = $3 WHERE saga_id = $1 AND number = $2 AND unsent`
 
 // Sending records, before a byte leaves, that an attempt proven unsent so far is
 // about to be sent.
-func Sending(ctx context.Context, db postgres.DB, saga, token id.ID, number int) error {
+func Sending(ctx context.Context, db postgres.DB, saga, token id.ID, number int, now time.Time) error {
 	b := &pgx.Batch{}
 	QueueFence(b, saga, token)
-	b.Queue(markSending, saga, number)
+	b.Queue(markSending, saga, number, now)
 	return postgres.Pipeline(ctx, db, b)
 }
 
 const dueSagas = `
 	SELECT id, provider, tries FROM transaction_saga
 	WHERE state <> 'done' AND coalesce(lease_until, due_at) <= $1
-	ORDER BY coalesce(lease_until, due_at) LIMIT $2`
+	ORDER BY task_made_at NULLS FIRST, coalesce(lease_until, due_at) LIMIT $2`
+
+const markTaskMade = `UPDATE transaction_saga SET task_made_at = $2 WHERE id = ANY ($1)`
+
+// TasksMade notes that tasks were made for the sagas, so that the next sweep sees to
+// others first.
+func TasksMade(ctx context.Context, db postgres.DB, sagas []id.ID, now time.Time) error {
+	_, err := db.Exec(ctx, markTaskMade, sagas, now)
+	return fault.Wrap(err, "note that tasks were made")
+}
 
 // Due is a saga that waits for a worker.
 type Due struct {
@@ -225,7 +256,8 @@ type Due struct {
 	Tries    int    `db:"tries"`
 }
 
-// ListDue lists sagas whose lease ran out or whose time has come, longest waiting first.
+// ListDue lists sagas whose lease ran out or whose time has come: first those for
+// which no task was made yet, then by how long ago one was.
 func ListDue(ctx context.Context, db postgres.DB, now time.Time, limit int) ([]Due, error) {
 	rows, err := db.Query(ctx, dueSagas, now, limit)
 	if err != nil {

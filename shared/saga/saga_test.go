@@ -26,7 +26,7 @@ func TestEveryStatementPrepares(t *testing.T) {
 	tx := pgtest.Tx(t)
 	for i, sql := range []string{
 		insertSaga, insertAttempt, finishSaga, releaseSaga, closeAttempt, takeLease, selectSaga, selectAttempts,
-		markSending, dueSagas, countOpen,
+		markSending, dueSagas, markTaskMade, countOpen,
 	} {
 		if _, err := tx.Prepare(t.Context(), fmt.Sprint("s", i), sql); err != nil {
 			t.Errorf("%v in:%s", err, sql)
@@ -82,10 +82,10 @@ func TestTheFenceHoldsOnlyForTheLease(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.Pool(t)
 	s := start(t, pool)
-	if err := Sending(t.Context(), pool, s.ID, s.LeaseToken, 1); err != nil {
+	if err := Sending(t.Context(), pool, s.ID, s.LeaseToken, 1, noon); err != nil {
 		t.Errorf("with the lease: %v", err)
 	}
-	if err := Sending(t.Context(), pool, s.ID, newID(), 1); !LeaseLost(err) {
+	if err := Sending(t.Context(), pool, s.ID, newID(), 1, noon); !LeaseLost(err) {
 		t.Errorf("with another token: %v, want the lease lost", err)
 	}
 	b := &pgx.Batch{}
@@ -93,7 +93,7 @@ func TestTheFenceHoldsOnlyForTheLease(t *testing.T) {
 	if err := postgres.Pipeline(t.Context(), pool, b); err != nil {
 		t.Fatal(err)
 	}
-	if err := Sending(t.Context(), pool, s.ID, s.LeaseToken, 1); !LeaseLost(err) {
+	if err := Sending(t.Context(), pool, s.ID, s.LeaseToken, 1, noon); !LeaseLost(err) {
 		t.Errorf("after the end: %v, want the lease lost", err)
 	}
 	if h, err := Take(t.Context(), pool, s.ID, newID(), noon.Add(time.Hour)); h != nil || err != nil {
@@ -121,7 +121,7 @@ func TestDueByLeaseOrByTime(t *testing.T) {
 	pool := pgtest.Pool(t)
 	leased, waiting := start(t, pool), start(t, pool)
 	b := &pgx.Batch{}
-	QueueRelease(b, waiting.ID, Unknown, noon.Add(time.Minute), noon)
+	QueueRelease(b, waiting.ID, Unknown, noon.Add(time.Minute), 1, noon)
 	if err := postgres.Pipeline(t.Context(), pool, b); err != nil {
 		t.Fatal(err)
 	}

@@ -33,6 +33,7 @@ CREATE TABLE transaction_saga (
     lease_until    timestamptz,
     due_at         timestamptz, -- when a task or the sweep should carry it on
     tries          int NOT NULL CHECK (tries >= 0), -- times it was carried on, for the backoff
+    task_made_at   timestamptz, -- when the sweep last made a task for it
     outcome        text, -- how it ended: approved, declined, rejected, superseded, expired, not_charged, …
     rule           text, -- by which rule of the resolver that was proven, if it was ever unknown
     evidence_id    uuid, -- the provider response that proves it
@@ -60,6 +61,7 @@ CREATE TABLE saga_attempts (
     provider_key   text NOT NULL UNIQUE, -- derived from saga, step and number
     request        jsonb NOT NULL, -- the exact request, so that a replay equals it
     unsent         boolean NOT NULL, -- true while it is proven that no byte left
+    sent_at        timestamptz NOT NULL, -- when it was first sent, or may have been: the key's window runs from here
     outcome        text,
     created_at     timestamptz NOT NULL,
     closed_at      timestamptz,
@@ -120,8 +122,10 @@ CREATE TABLE obligations (
     reason         text NOT NULL,
     state          text NOT NULL CHECK (state IN ('open', 'done')),
     tries          int NOT NULL,
-    lease_token    uuid,
-    due_at         timestamptz,
+    due_at         timestamptz, -- also the lease: while a worker tries, it is not due
+    attempt        int NOT NULL, -- the attempt that may have been sent; 0 before the first
+    request        jsonb, -- exactly what it asks
+    sent_at        timestamptz,
     proof_id       uuid, -- the provider response or event that proves it done
     opened_at      timestamptz NOT NULL,
     closed_at      timestamptz,

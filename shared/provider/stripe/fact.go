@@ -157,7 +157,7 @@ func isRelease(re *stripego.Refund) bool {
 // attemptFact states a refusal that left no object at Stripe, under a name of our own.
 func attemptFact(o order, kind provider.Kind, refusal *provider.Refusal, at time.Time) provider.Fact {
 	return provider.Fact{
-		Kind: kind, State: provider.StateFailed, ObjectID: "attempt/" + o.key, Reference: o.Reference,
+		Kind: kind, State: provider.StateFailed, ObjectID: provider.AttemptObject + o.key, Reference: o.Reference,
 		PaymentID: o.PaymentID, RefundID: o.RefundID, ObligationID: o.ObligationID,
 		Amount: o.Amount, Units: o.units, UnitCurrency: o.currency,
 		Refusal: refusal, OccurredAt: at,
