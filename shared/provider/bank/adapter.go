@@ -1,0 +1,162 @@
+package bank
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/tollgate/tollgate/shared/fault"
+	"github.com/tollgate/tollgate/shared/provider"
+	"github.com/tollgate/tollgate/shared/provider/wire"
+	"github.com/tollgate/tollgate/shared/telemetry"
+)
+
+// Name is the provider's name, in configuration, in rows and in the public API.
+const Name = "bank"
+
+// keyWindow is how long a key is trusted to be known. GoCardless states no limit, so
+// this is what other providers state at least.
+const keyWindow = 24 * time.Hour
+
+// Timeouts of one request, unless Options has others.
+const (
+	defaultConnectTimeout = 5 * time.Second
+	defaultReadTimeout    = 15 * time.Second
+)
+
+// Adapter is GoCardless behind the provider port. It is safe for concurrent use.
+type Adapter struct {
+	base      string
+	token     telemetry.Secret
+	http      *http.Client
+	transport *wire.Transport
+	budget    time.Duration // of an authorize, which is on the payer's time
+	mode      string
+	log       *slog.Logger
+	now       func() time.Time
+}
+
+var _ provider.Adapter = (*Adapter)(nil)
+
+// Options are what an adapter is wired with. Now is required.
+type Options struct {
+	Now func() time.Time
+	Log *slog.Logger // nil logs nothing
+
+	// Dial replaces TCP, for tests.
+	Dial wire.Dialer
+
+	// ConnectTimeout bounds DNS, TCP and TLS together, ReadTimeout everything after
+	// it, of each request. 0 means 5 s and 15 s. An authorize, which takes two
+	// requests, has no more than the two together.
+	ConnectTimeout, ReadTimeout time.Duration
+}
+
+// New makes an adapter. It opens no connection; the error is about the configuration.
+func New(cfg Config, opt Options) (*Adapter, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	if opt.Now == nil {
+		return nil, errors.New("bank: Options.Now is not set")
+	}
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	opt.ConnectTimeout = cmp.Or(opt.ConnectTimeout, defaultConnectTimeout)
+	opt.ReadTimeout = cmp.Or(opt.ReadTimeout, defaultReadTimeout)
+	transport := wire.New(opt.Dial, wire.Limits{Connect: opt.ConnectTimeout, Read: opt.ReadTimeout})
+	return &Adapter{
+		base:      strings.TrimRight(cfg.APIBase, "/"),
+		token:     cfg.AccessToken,
+		http:      transport.Client(),
+		transport: transport,
+		budget:    opt.ConnectTimeout + opt.ReadTimeout,
+		mode:      modeOf(cfg.APIBase),
+		log:       opt.Log,
+		now:       opt.Now,
+	}, nil
+}
+
+// Name is "bank".
+func (*Adapter) Name() string { return Name }
+
+// Account is "live" or "sandbox", after the address: the name of the one account.
+func (a *Adapter) Account() string { return a.mode }
+
+// Close closes idle connections. Calls under way go on.
+func (a *Adapter) Close() { a.transport.Close() }
+
+// Capabilities are the same for every GoCardless account.
+func (*Adapter) Capabilities() provider.Capabilities { return capabilities() }
+
+func capabilities() provider.Capabilities {
+	return provider.Capabilities{
+		KeyWindow: map[provider.Step]time.Duration{
+			provider.Authorize: keyWindow, provider.Void: keyWindow, provider.Refund: keyWindow,
+		},
+		Guarded:   map[provider.Step]bool{provider.Void: true}, // a billing request is cancelled once, whatever the key
+		MaxAmount: maxUnits,
+		Units:     Units,
+	}
+}
+
+// Execute performs one attempt, and classes what came of it by what is proven. It may
+// take several requests, of which at most one can move money.
+func (a *Adapter) Execute(ctx context.Context, call provider.Call) provider.Result {
+	o, err := newOrder(call.Attempt())
+	if err != nil {
+		return a.unsendable(call, o, err)
+	}
+	d := a.begin(ctx)
+	d.first = call.First()
+	var v verdict
+	switch o.Step {
+	case provider.Authorize:
+		ctx, cancel := context.WithTimeout(ctx, a.budget)
+		defer cancel()
+		d.ctx = ctx
+		v = d.authorize(o)
+	case provider.Void:
+		v = d.void(o)
+	case provider.Refund:
+		v = d.refund(o)
+	}
+	result := provider.Result{
+		Outcome: v.outcome, Facts: v.facts, Refusal: v.refusal, Reference: v.reference,
+		TimedOut: d.last.TimedOut, Evidence: d.evidence(v.doubt),
+	}
+	a.log.LogAttrs(ctx, slog.LevelDebug, "gocardless answered",
+		slog.String("step", string(o.Step)),
+		slog.String("outcome", string(result.Outcome)),
+		slog.Int("status", result.Evidence.Status),
+		slog.String("provider_request_id", result.Evidence.RequestID),
+		slog.Bool("replayed", result.Evidence.Replayed),
+		slog.Duration("duration", result.Evidence.Duration),
+		slog.String("error", result.Evidence.Error),
+	)
+	return result
+}
+
+// unsendable is the result of an attempt that can't be put to GoCardless. Nothing was
+// sent now; whether it was before, only a first call knows.
+func (a *Adapter) unsendable(call provider.Call, o order, err error) provider.Result {
+	result := provider.Result{
+		Outcome: provider.Unknown, Reference: o.Reference, Evidence: provider.Evidence{Error: fmt.Sprintf("not sent: %v", err)},
+	}
+	if !call.First() {
+		return result
+	}
+	result.Outcome = provider.Rejected
+	result.Refusal = &provider.Refusal{Code: "invalid_request", Message: "The gateway could not put the request to GoCardless."}
+	if f := (*fault.Error)(nil); errors.As(err, &f) {
+		result.Refusal = &provider.Refusal{Code: string(f.Code), Message: f.Detail}
+	}
+	result.Facts = attemptFacts(o, result.Refusal, a.now())
+	return result
+}

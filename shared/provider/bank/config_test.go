@@ -1,0 +1,133 @@
+package bank
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tollgate/tollgate/shared/config"
+	"github.com/tollgate/tollgate/shared/fault"
+	"github.com/tollgate/tollgate/shared/money"
+	"github.com/tollgate/tollgate/shared/provider"
+	"github.com/tollgate/tollgate/shared/telemetry"
+)
+
+func TestConfigFromTheEnvironment(t *testing.T) {
+	t.Parallel()
+	type settings struct {
+		Bank     Config
+		Webhooks WebhookConfig
+	}
+	got, err := config.Load[settings](config.Map(map[string]string{
+		"GOCARDLESS_ACCESS_TOKEN": testToken, "GOCARDLESS_WEBHOOK_SECRETS": oldSecret + ", " + newSecret + ",",
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Bank.AccessToken.Reveal() != testToken || got.Bank.APIBase != "https://api.gocardless.com" {
+		t.Errorf("config %q, %q", got.Bank.AccessToken.Reveal(), got.Bank.APIBase)
+	}
+	for _, secret := range []string{oldSecret, newSecret} {
+		if err := Verify(sign(secret, nil), nil, got.Webhooks.Secrets); err != nil {
+			t.Errorf("signed with %s: %v", secret, err)
+		}
+	}
+	_, err = config.Load[settings](config.Map(nil))
+	if err == nil || !strings.Contains(err.Error(), "GOCARDLESS_ACCESS_TOKEN") || !strings.Contains(err.Error(), "GOCARDLESS_WEBHOOK_SECRETS") {
+		t.Errorf("nothing set: %v", err)
+	}
+}
+
+func TestConfigIsRefused(t *testing.T) {
+	t.Parallel()
+	now := func() time.Time { return noon }
+	for _, c := range []struct {
+		token telemetry.Secret
+		base  string
+		now   func() time.Time
+		says  string
+	}{
+		{"", "https://api.gocardless.com", now, "GOCARDLESS_ACCESS_TOKEN"},
+		{"a b", "https://api.gocardless.com", now, "GOCARDLESS_ACCESS_TOKEN"},
+		{testToken, "", now, "GOCARDLESS_API_BASE"},
+		{testToken, "ftp://api.gocardless.com", now, "GOCARDLESS_API_BASE"},
+		{testToken, "https://api.gocardless.com/v1", now, "GOCARDLESS_API_BASE"},
+		{testToken, "https://me@api.gocardless.com", now, "GOCARDLESS_API_BASE"},
+		{testToken, "http://api.gocardless.com", now, "must be https"},
+		{testToken, "http://10.0.0.1", now, "must be https"},
+		{testToken, "https://api.gocardless.com", nil, "Now"},
+	} {
+		_, err := New(Config{AccessToken: c.token, APIBase: c.base}, Options{Now: c.now})
+		if err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v", c.base, err)
+		}
+	}
+	for base, mode := range map[string]string{
+		"https://api.gocardless.com/": liveMode, "https://api-sandbox.gocardless.com": sandboxMode,
+		"http://127.0.0.1:1": sandboxMode, "http://localhost:1": sandboxMode, "http://[::1]:1": sandboxMode,
+	} {
+		if got := newAdapter(t, base, Options{}).Account(); got != mode {
+			t.Errorf("%s: %s", base, got)
+		}
+	}
+}
+
+func TestCapabilities(t *testing.T) {
+	t.Parallel()
+	a := newAdapter(t, "http://127.0.0.1:1", Options{})
+	caps := a.Capabilities()
+	if a.Name() != "bank" || caps.PartialCapture || caps.MultipleCaptures || caps.MaxAmount != maxUnits || caps.Units == nil {
+		t.Errorf("capabilities %+v", caps)
+	}
+	for step, want := range map[provider.Step]bool{provider.Void: true, provider.Authorize: false, provider.Refund: false} {
+		if caps.Guarded[step] != want || caps.KeyWindow[step] != 24*time.Hour {
+			t.Errorf("%s: guarded %t, window %v", step, caps.Guarded[step], caps.KeyWindow[step])
+		}
+	}
+	// There is no capture, so no window in which one could be repeated.
+	if _, ok := provider.Replay(provider.NewAttempt(ourSaga, 1, request(provider.Capture), noon), caps, noon); ok {
+		t.Error("a capture can be replayed")
+	}
+}
+
+// Every currency there is: two are taken, both as ISO 4217 counts them.
+func TestCurrencies(t *testing.T) {
+	t.Parallel()
+	taken := 0
+	for _, c := range money.Currencies() {
+		units, err := Units(money.New(1234, c))
+		if c.Code() != "GBP" && c.Code() != "EUR" {
+			if !fault.Is(err, fault.CurrencyNotSupported) {
+				t.Errorf("%s: %d, %v", c, units, err)
+			}
+			if _, err := amountOf(1, c.Code()); err == nil {
+				t.Errorf("%s is read", c)
+			}
+			continue
+		}
+		taken++
+		back, backErr := amountOf(units, c.Code())
+		if err != nil || units != 1234 || c.Exponent() != 2 || backErr != nil || back != money.New(1234, c) {
+			t.Errorf("%s: %d, %v; back %v, %v", c, units, err, back, backErr)
+		}
+	}
+	if taken != 2 {
+		t.Errorf("%d currencies are taken", taken)
+	}
+	for _, minor := range []int64{-1, 0, maxUnits + 1} {
+		if _, err := Units(pounds(minor)); !fault.Is(err, fault.AmountNotSupported) {
+			t.Errorf("%d: %v", minor, err)
+		}
+	}
+	if _, err := Units(pounds(maxUnits)); err != nil {
+		t.Error(err)
+	}
+	for _, c := range []struct {
+		units int64
+		code  string
+	}{{-1, "GBP"}, {1, "gbp"}, {1, ""}} {
+		if _, err := amountOf(c.units, c.code); err == nil {
+			t.Errorf("%d %q is read", c.units, c.code)
+		}
+	}
+}

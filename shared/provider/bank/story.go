@@ -1,0 +1,270 @@
+package bank
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/tollgate/tollgate/shared/id"
+	"github.com/tollgate/tollgate/shared/provider"
+)
+
+// The statuses of a billing request.
+const (
+	pending       = "pending"
+	readyToFulfil = "ready_to_fulfil"
+	fulfilling    = "fulfilling"
+	fulfilled     = "fulfilled"
+	cancelled     = "cancelled"
+)
+
+// billingRequest is what counts of one:
+// https://developer.gocardless.com/api-reference/#billing-requests-billing-requests
+type billingRequest struct {
+	ID             string            `json:"id"`
+	CreatedAt      time.Time         `json:"created_at"`
+	Status         string            `json:"status"`
+	Metadata       map[string]string `json:"metadata"`
+	PaymentRequest *struct {
+		Amount   int64  `json:"amount"`
+		Currency string `json:"currency"`
+	} `json:"payment_request"`
+	Links struct {
+		Payment string `json:"payment_request_payment"`
+	} `json:"links"`
+}
+
+func decodeBillingRequest(raw json.RawMessage) (*billingRequest, error) {
+	var br billingRequest
+	if err := json.Unmarshal(raw, &br); err != nil {
+		return nil, fmt.Errorf("not a billing request: %w", err)
+	}
+	if br.ID == "" || br.Status == "" || br.PaymentRequest == nil {
+		return nil, fmt.Errorf("not a billing request with a payment request: %.40q", br.ID)
+	}
+	return &br, nil
+}
+
+// open says that the payer is still to authorize.
+func (br *billingRequest) open() bool { return br.Status == pending || br.Status == readyToFulfil }
+
+// transfer is GoCardless's payment: https://developer.gocardless.com/api-reference/#core-endpoints-payments
+type transfer struct {
+	ID       string            `json:"id"`
+	Status   string            `json:"status"`
+	Amount   int64             `json:"amount"`
+	Refunded int64             `json:"amount_refunded"`
+	Currency string            `json:"currency"`
+	Metadata map[string]string `json:"metadata"`
+}
+
+// transferOf retrieves the payment that a billing request was fulfilled with.
+func (d *dialogue) transferOf(br *billingRequest) (*transfer, *trouble) {
+	raw, t := d.get("payments", br.Links.Payment)
+	if t != nil {
+		return nil, t
+	}
+	var p transfer
+	err := json.Unmarshal(raw, &p)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("not a payment: %w", err)
+	case p.ID != br.Links.Payment || p.Status == "":
+		err = fmt.Errorf("not payment %.40q but %.40q", br.Links.Payment, p.ID)
+	case p.Metadata[metaPayment] != "" && p.Metadata[metaPayment] != br.Metadata[metaPayment]:
+		err = fmt.Errorf("payment %s: %w", p.ID, errForeign)
+	case p.Amount != br.PaymentRequest.Amount || p.Currency != br.PaymentRequest.Currency:
+		err = fmt.Errorf("echo: payment %s of %d %.8q, billing request of %d %.8q", p.ID, p.Amount, p.Currency, br.PaymentRequest.Amount, br.PaymentRequest.Currency)
+	case p.Refunded < 0:
+		err = fmt.Errorf("payment %s refunded %d", p.ID, p.Refunded)
+	}
+	if err != nil {
+		return nil, &trouble{err: err}
+	}
+	return &p, nil
+}
+
+// story is a billing request and what became of it.
+type story struct {
+	request  *billingRequest
+	transfer *transfer // nil until it is fulfilled
+
+	// Of a transfer that failed; only its events tell.
+	taken bool   // it had been confirmed before
+	cause string // why
+}
+
+// storyOf reads what belongs to a billing request.
+func (d *dialogue) storyOf(br *billingRequest) (story, error) {
+	s := story{request: br}
+	if br.Status != fulfilled {
+		return s, nil
+	}
+	if br.Links.Payment == "" {
+		return s, fmt.Errorf("billing request %s is fulfilled but names no payment", br.ID)
+	}
+	var t *trouble
+	if s.transfer, t = d.transferOf(br); t != nil {
+		return s, t.err
+	}
+	if s.transfer.Status == "failed" || s.transfer.Status == "charged_back" {
+		return s, d.ending(&s)
+	}
+	return s, nil
+}
+
+// ending reads in the events of a failed transfer why it failed, and whether it had
+// been confirmed before.
+func (d *dialogue) ending(s *story) error {
+	s.taken = s.transfer.Status == "charged_back"
+	failed := false
+	listed, err := d.list("events", url.Values{"payment": {s.transfer.ID}, "resource_type": {"payments"}}, func(raw json.RawMessage) (bool, error) {
+		var e event
+		if err := json.Unmarshal(raw, &e); err != nil {
+			return false, fmt.Errorf("not an event: %w", err)
+		}
+		switch e.Action {
+		case "confirmed", "paid_out":
+			s.taken = true
+		case "failed", "charged_back":
+			failed = true
+			if s.cause == "" { // the newest comes first
+				s.cause = e.Details.Cause
+			}
+		}
+		return false, nil
+	})
+	d.note("events of %s: listed %d, confirmed before %t, cause %.60q", s.transfer.ID, listed, s.taken, s.cause)
+	if err == nil && !failed {
+		err = fmt.Errorf("payment %s is %s, but no event of it says so", s.transfer.ID, s.transfer.Status)
+	}
+	return err
+}
+
+// over says that nothing was taken and nothing will be.
+func (s story) over() bool {
+	if s.request.Status == cancelled {
+		return true
+	}
+	if s.transfer == nil {
+		return false
+	}
+	switch s.transfer.Status {
+	case "failed":
+		return !s.taken
+	case "cancelled", "customer_approval_denied":
+		return true
+	}
+	return false
+}
+
+// outcome is what the story says of the authorize that began it.
+func (s story) outcome() provider.Outcome {
+	switch {
+	case s.over():
+		return provider.Declined
+	case s.captured():
+		return provider.Approved
+	case s.request.open():
+		return provider.RequiresAction
+	}
+	return provider.Pending
+}
+
+// captured says that the money was there, perhaps to be lost again.
+func (s story) captured() bool {
+	return s.transfer != nil && (s.transfer.Status == "confirmed" || s.transfer.Status == "paid_out" || s.taken)
+}
+
+// transferStates are what a payment's status says of the authorization.
+// https://developer.gocardless.com/api-reference/#core-endpoints-payments
+var transferStates = map[string]provider.State{
+	"pending_customer_approval": provider.StatePending, "pending_submission": provider.StatePending, "submitted": provider.StatePending,
+	"confirmed": provider.StateAuthorized, "paid_out": provider.StateAuthorized, "charged_back": provider.StateAuthorized,
+	"failed": provider.StateFailed, "customer_approval_denied": provider.StateFailed, "cancelled": provider.StateCanceled,
+}
+
+// facts are what the story proves: the state of the authorization, and of the capture
+// if the money was ever there. A capture that was lost again is two facts.
+func (s story) facts(at time.Time) ([]provider.Fact, error) {
+	f, err := authorizationFact(s.request, at)
+	if err != nil || s.transfer == nil {
+		return []provider.Fact{f}, err
+	}
+	var known bool
+	if f.State, known = transferStates[s.transfer.Status]; !known {
+		return nil, fmt.Errorf("payment %s has the unknown status %.40q", s.transfer.ID, s.transfer.Status)
+	}
+	if !s.captured() {
+		switch s.transfer.Status {
+		case "failed":
+			f.Refusal = failure(s.cause)
+		case "customer_approval_denied":
+			f.Refusal = failure(s.transfer.Status)
+		}
+		return []provider.Fact{f}, nil
+	}
+	f.State = provider.StateAuthorized
+	c := f
+	c.Kind, c.State, c.ObjectID = provider.KindCapture, provider.StateSucceeded, s.transfer.ID
+	facts := []provider.Fact{f, c}
+	if s.taken {
+		c.State, c.Refusal = provider.StateFailed, failure(s.cause)
+		facts = append(facts, c)
+	}
+	return facts, nil
+}
+
+var requestStates = map[string]provider.State{
+	pending: provider.StateRequiresAction, readyToFulfil: provider.StateRequiresAction, fulfilling: provider.StatePending,
+	fulfilled: provider.StatePending, cancelled: provider.StateCanceled,
+}
+
+// authorizationFact is what a billing request alone proves.
+func authorizationFact(br *billingRequest, at time.Time) (provider.Fact, error) {
+	f := provider.Fact{
+		Kind: provider.KindAuthorization, State: requestStates[br.Status], ObjectID: br.ID, Reference: br.ID,
+		PaymentID: paymentOf(br.Metadata), OccurredAt: at,
+	}
+	if f.State == "" {
+		return f, fmt.Errorf("billing request %s has the unknown status %.40q", br.ID, br.Status)
+	}
+	if err := setAmount(&f, br.PaymentRequest.Amount, br.PaymentRequest.Currency); err != nil {
+		return f, fmt.Errorf("billing request %s: %w", br.ID, err)
+	}
+	return f, nil
+}
+
+// attemptFacts state a refusal that left no object at GoCardless, under a name of our
+// own. A void that is refused changes nothing, so there are none.
+func attemptFacts(o order, refusal *provider.Refusal, at time.Time) []provider.Fact {
+	kinds := map[provider.Step]provider.Kind{provider.Authorize: provider.KindAuthorization, provider.Refund: provider.KindRefund}
+	if kinds[o.Step] == "" {
+		return nil
+	}
+	return []provider.Fact{{
+		Kind: kinds[o.Step], State: provider.StateFailed, ObjectID: "attempt/" + o.key, Reference: o.Reference,
+		PaymentID: o.PaymentID, RefundID: o.RefundID, ObligationID: o.ObligationID,
+		Amount: o.Amount, Units: o.units, UnitCurrency: o.currency,
+		Refusal: refusal, OccurredAt: at,
+	}}
+}
+
+func setAmount(f *provider.Fact, units int64, currency string) error {
+	amount, err := amountOf(units, currency)
+	if err != nil {
+		return err
+	}
+	f.Amount, f.Units, f.UnitCurrency = amount, units, currency
+	return nil
+}
+
+// paymentOf reads our id out of an object's metadata; zero if it is not there.
+func paymentOf(metadata map[string]string) id.ID {
+	u, err := id.Payment.Parse(metadata[metaPayment])
+	if err != nil {
+		return id.ID{}
+	}
+	return u
+}
