@@ -49,7 +49,7 @@ func resume(env api.Env, payments *payment.Service) func(context.Context, []byte
 		case wake.SagaID.IsZero():
 			return payments.Discharge(ctx, wake.ObligationID)
 		default:
-			return payments.Resume(ctx, wake.SagaID)
+			return payments.Resume(ctx, wake)
 		}
 	}
 }

@@ -355,7 +355,7 @@ func TestACancelDoesNotOvertakeASending(t *testing.T) {
 	s := r.traced(&tracer{query: func(sql string) {
 		if strings.Contains(sql, "FROM idempotency_keys WHERE merchant_id") {
 			once.Do(func() {
-				go func() { resumed <- r.Resume(t.Context(), sagaID) }()
+				go func() { resumed <- r.Resume(t.Context(), Wake{SagaID: sagaID}) }()
 				select {
 				case <-called:
 				case <-time.After(3 * time.Second): // it waits for the lock, as it should
@@ -416,7 +416,7 @@ func (r *rig) withTasks(queues ...string) *cloudtasks.Server {
 			r.t.Error(err)
 		}
 		r.keys.Add(1)
-		if err := r.Resume(context.Background(), w.SagaID); err != nil {
+		if err := r.Resume(context.Background(), w); err != nil {
 			r.t.Error(err)
 		}
 	}))
@@ -696,7 +696,7 @@ func TestEverythingAtOnce(t *testing.T) {
 		do("webhook", func() error { r.webhook(p); return nil })
 		do("resume", func() error {
 			for _, s := range r.strings(`SELECT id::text FROM transaction_saga WHERE state <> 'done'`) {
-				if err := r.Resume(t.Context(), mustParse(t, s)); err != nil {
+				if err := r.Resume(t.Context(), Wake{SagaID: mustParse(t, s)}); err != nil {
 					return err
 				}
 			}

@@ -217,7 +217,7 @@ func (s *Service) release(b *pgx.Batch, d *dossier, sg *saga.Saga, w work, res p
 	}
 	saga.QueueRelease(b, sg.ID, wait, due, tries, d.now)
 	sg.State = wait
-	return &wake{body: Wake{SagaID: sg.ID}, provider: sg.Provider, tries: tries, at: due}
+	return &wake{body: Wake{SagaID: sg.ID, Try: tries}, provider: sg.Provider, tries: tries, at: due}
 }
 
 // refuse closes a capture or void that was definitely refused. The payment keeps

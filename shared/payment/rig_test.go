@@ -139,7 +139,7 @@ func (r *rig) carryOn() {
 			return
 		}
 		for _, s := range due {
-			if err := r.Resume(r.t.Context(), mustParse(r.t, s)); err != nil {
+			if err := r.Resume(r.t.Context(), Wake{SagaID: mustParse(r.t, s), Try: -1}); err != nil {
 				r.t.Fatal(err)
 			}
 		}

@@ -10,10 +10,14 @@ import (
 	"github.com/tollgate/tollgate/shared/saga"
 )
 
-// Wake is the body of a task that carries one saga or one obligation on.
+// Wake is the body of a task that carries one saga or one obligation on. Try is the
+// saga's number of tries when the task was made. The task of the present try may run
+// early, as when an operator runs it by hand; one of an earlier try was overtaken, and
+// does nothing before the saga is due.
 type Wake struct {
 	SagaID       id.ID `json:"saga_id,omitzero"`
 	ObligationID id.ID `json:"obligation_id,omitzero"`
+	Try          int   `json:"try"`
 }
 
 // wake is a task to be made.
@@ -69,7 +73,7 @@ func (s *Service) EnqueueDue(ctx context.Context, limit int) (made int, err erro
 	var failed []error
 	var done []id.ID
 	for _, d := range sagas {
-		if err := s.enqueue(ctx, wake{body: Wake{SagaID: d.ID}, provider: d.Provider, tries: d.Tries, at: now}); err != nil {
+		if err := s.enqueue(ctx, wake{body: Wake{SagaID: d.ID, Try: d.Tries}, provider: d.Provider, tries: d.Tries, at: now}); err != nil {
 			failed = append(failed, err)
 			continue
 		}

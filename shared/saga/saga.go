@@ -155,7 +155,7 @@ const takeLease = `
 	UPDATE transaction_saga SET state = 'leased', lease_token = $2, lease_until = $3, due_at = NULL, updated_at = $4
 	FROM (SELECT id AS old_id, state AS old_state FROM transaction_saga WHERE id = $1 FOR NO KEY UPDATE) old
 	WHERE id = old_id AND state <> 'done' AND (state <> 'leased' OR lease_until <= $4)
-	  AND (due_at IS NULL OR $5::timestamptz IS NULL OR due_at <= $5)
+	  AND (due_at IS NULL OR $5::timestamptz IS NULL OR due_at <= $5 OR tries = $6)
 	RETURNING old_state, ` + Columns
 
 // Held is a saga under the caller's lease.
@@ -167,21 +167,21 @@ type Held struct {
 // early is how much before its time a saga may be taken: tasks are not that exact.
 const early = 2 * time.Second
 
-// TakeDue leases the saga if its time has come, and returns nil if it has not, if the
-// saga is done, or if another worker has it. So tasks for one saga, however many, end
-// in one worker, and those that come too early in none.
-func TakeDue(ctx context.Context, db postgres.DB, saga, token id.ID, now time.Time) (*Held, error) {
+// TakeDue leases the saga if its time has come or if it is still at the try, and
+// returns nil if neither is so, if the saga is done, or if another worker has it. So
+// tasks for one saga, however many, end in one worker, and outdated ones in none.
+func TakeDue(ctx context.Context, db postgres.DB, saga, token id.ID, try int, now time.Time) (*Held, error) {
 	due := now.Add(early)
-	return take(ctx, db, saga, token, now, &due)
+	return take(ctx, db, saga, token, try, now, &due)
 }
 
 // Take leases the saga whether it is due or not.
 func Take(ctx context.Context, db postgres.DB, saga, token id.ID, now time.Time) (*Held, error) {
-	return take(ctx, db, saga, token, now, nil)
+	return take(ctx, db, saga, token, 0, now, nil)
 }
 
-func take(ctx context.Context, db postgres.DB, saga, token id.ID, now time.Time, due *time.Time) (*Held, error) {
-	rows, err := db.Query(ctx, takeLease, saga, token, now.Add(Lease), now, due)
+func take(ctx context.Context, db postgres.DB, saga, token id.ID, try int, now time.Time, due *time.Time) (*Held, error) {
+	rows, err := db.Query(ctx, takeLease, saga, token, now.Add(Lease), now, due, try)
 	if err != nil {
 		return nil, fault.Wrap(err, "lease the saga")
 	}

@@ -160,7 +160,7 @@ func (r *rig) work(w http.ResponseWriter, req *http.Request) {
 	case "/resume":
 		var wake payment.Wake
 		if err = json.NewDecoder(req.Body).Decode(&wake); err == nil {
-			err = r.payments.Resume(req.Context(), wake.SagaID)
+			err = r.payments.Resume(req.Context(), wake)
 		}
 	case "/deliver":
 		var task webhook.Task

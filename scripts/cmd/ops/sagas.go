@@ -94,7 +94,7 @@ func resumeTask(s *saga.Saga, url string, now time.Time) (outbox.Task, error) {
 	if url == "" {
 		return outbox.Task{}, errors.New("RESUME_URL is not set: it is the address of resumepayment")
 	}
-	body, err := json.Marshal(payment.Wake{SagaID: s.ID})
+	body, err := json.Marshal(payment.Wake{SagaID: s.ID, Try: s.Tries})
 	if err != nil {
 		return outbox.Task{}, err
 	}

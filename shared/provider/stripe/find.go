@@ -82,13 +82,17 @@ func (s *search) list() ([]string, error) {
 		return nil, errors.New("a look-up without a reference needs a time since when")
 	}
 	since := s.query.Since.Add(-listMargin).Unix()
+	created := &stripego.RangeQueryParams{GreaterThanOrEqual: since}
+	if !s.query.Until.IsZero() { // what was made later is not of the attempts in question
+		created.LesserThanOrEqual = s.query.Until.Add(listMargin).Unix()
+	}
 	var found []string
 	listed, err := s.pages(func(ctx context.Context, after *string) error {
 		return s.adapter.intents.List(&stripego.PaymentIntentListParams{
 			ListParams: stripego.ListParams{
 				Context: ctx, Single: true, Limit: stripego.Int64(pageSize), StartingAfter: after,
 			},
-			CreatedRange: &stripego.RangeQueryParams{GreaterThanOrEqual: since},
+			CreatedRange: created,
 		}).Err()
 	}, func(raw json.RawMessage) (string, error) {
 		pi, err := decodeIntent(raw)
