@@ -49,6 +49,13 @@
 // codes that Stripe does not document are its best guess: amount_too_large for a
 // refund above the charge, and the codes of amounts that a currency can't have.
 //
+// # What PayPal does here
+//
+// See PayPal. What follows is of Stripe as far as it names Stripe's objects; faults,
+// time, effects and the pages for other processes are the same, but for a request that
+// was answered with 500: PayPal keeps no such answer, so the same request is executed
+// when it comes again, or refused while a late one is still to act.
+//
 // # Idempotency
 //
 // As https://docs.stripe.com/api/idempotent_requests has it: the status and body
