@@ -1,11 +1,11 @@
 // Package stripe is the adapter of the provider port to Stripe's card payments, on
 // stripe-go v76 and its API version 2023-10-16.
 //
-// It owns how a step is put to Stripe (request.go; how bytes travel is provider/wire's), what an
-// answer or silence proves (classify.go), the facts that
-// Stripe's objects state (fact.go), the look-up (find.go), webhook signatures and
-// events (signature.go, event.go), and the tables of Stripe's currency units and
-// decline codes. It has no tables in the database and no state of its own.
+// It owns how a step is put to Stripe (request.go), what an answer or its silence
+// proves (classify.go), the facts that Stripe's objects state (fact.go), the look-up
+// (find.go), webhook signatures and events (signature.go, event.go), and the tables of
+// Stripe's currency units and decline codes. How bytes travel is provider/wire's. It has
+// no tables in the database and no state of its own.
 //
 // It never guesses. stripe-go encodes requests and types objects; every decision is
 // made on the raw reply, because the library loses what a truncated or foreign one
