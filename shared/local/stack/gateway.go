@@ -31,7 +31,7 @@ func (s *Stack) openGateway(_ context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if s.GatewayURL, err = s.serve(gateway, o.GatewayAddress); err != nil {
+	if s.GatewayURL, err = s.serve(gateway, o.GatewayAddress, drain); err != nil {
 		return err
 	}
 	s.Sim.SetWebhook(s.GatewayURL + "/v1/provider-webhooks/stripe")

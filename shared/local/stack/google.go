@@ -92,6 +92,8 @@ var subscribers = map[string]string{
 	"notifymerchant": paymentEvents,
 }
 
+const eachMinute = "* * * * *"
+
 // createJobs makes the jobs of Cloud Scheduler.
 func (s *Stack) createJobs(_ context.Context, o Options) (err error) {
 	s.jobs, err = scheduler.New(scheduler.Options{Now: s.Clock.Now, Token: s.Tokens.Token, Wake: s.Clock.Wake})
@@ -100,7 +102,7 @@ func (s *Stack) createJobs(_ context.Context, o Options) (err error) {
 	}
 	s.defers(s.jobs.Close)
 	return s.jobs.Add(scheduler.Job{
-		Name: "sweep", Schedule: cmp.Or(o.SweepSchedule, "* * * * *"), URL: s.hosts.URL("sweep"),
+		Name: "sweep", Schedule: cmp.Or(o.SweepSchedule, eachMinute), URL: s.hosts.URL("sweep"),
 		ServiceAccount: schedulerAccount, AttemptDeadline: 55 * time.Second,
 	})
 }

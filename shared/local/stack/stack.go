@@ -138,8 +138,6 @@ func (s *Stack) Stop() {
 
 func (s *Stack) defers(undo func()) { s.undo = append(s.undo, undo) }
 
-const drainTime = 5 * time.Second
-
 func (s *Stack) stopHost() {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
@@ -148,7 +146,7 @@ func (s *Stack) stopHost() {
 
 // startServices starts what the functions call and are called by, but for the gateway.
 func (s *Stack) startServices(ctx context.Context, o Options) (err error) {
-	if s.ClockURL, err = s.serve(s.Clock.Handler(), ""); err != nil {
+	if s.ClockURL, err = s.serve(s.Clock.Handler(), "", cut); err != nil {
 		return err
 	}
 	if err := s.startIssuer(); err != nil {
@@ -158,7 +156,7 @@ func (s *Stack) startServices(ctx context.Context, o Options) (err error) {
 		Now: s.Clock.Now, SecretKeys: []string{stripeKey}, WebhookSecrets: []string{stripeWebhookSecret}, Seed: o.Seed,
 	})
 	s.defers(s.Sim.Close)
-	if s.StripeURL, err = s.serve(s.Sim, ""); err != nil {
+	if s.StripeURL, err = s.serve(s.Sim, "", cut); err != nil {
 		return err
 	}
 	s.Tasks, err = cloudtasks.New(cloudtasks.Options{
@@ -181,7 +179,7 @@ func (s *Stack) startServices(ctx context.Context, o Options) (err error) {
 // startIssuer serves the issuer at the address that its tokens name.
 func (s *Stack) startIssuer() (err error) {
 	var late lateHandler
-	if s.IssuerURL, err = s.serve(&late, ""); err != nil {
+	if s.IssuerURL, err = s.serve(&late, "", cut); err != nil {
 		return err
 	}
 	if s.Tokens, err = oidc.New(s.IssuerURL, s.Clock.Now); err != nil {
