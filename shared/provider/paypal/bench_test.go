@@ -208,7 +208,9 @@ func (b *bench) expect(what string, got provider.Result, want provider.Outcome) 
 
 func (b *bench) find(r provider.Request, reference string) []provider.Fact {
 	b.t.Helper()
-	got := b.adapter.Find(b.t.Context(), provider.Query{Account: r.Account, PaymentID: r.PaymentID, Reference: reference})
+	got := b.adapter.Find(b.t.Context(), provider.Query{
+		Account: r.Account, PaymentID: r.PaymentID, Reference: reference, Since: b.now().Add(-time.Hour),
+	})
 	if !got.Complete {
 		b.t.Fatalf("the look-up is not complete: %s", got.Evidence.Error)
 	}

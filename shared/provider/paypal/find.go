@@ -13,8 +13,10 @@ import (
 // captures and refunds. Reading an order is strongly consistent.
 //
 // Without a reference there is nothing to read, and nothing to find: see the package
-// comment. An order that PayPal knows no more is found as nothing too; whoever knows
-// that it was authorized must not take that for a void.
+// comment. An order that PayPal knows no more is found as nothing too, for PayPal forgets
+// those that were never authorized; but only while the payment is younger than any key
+// window. How long PayPal remembers the others is not documented, and by then its silence
+// could be taken for the absence of a refund.
 func (a *Adapter) Find(ctx context.Context, q provider.Query) provider.Finding {
 	if q.PaymentID.IsZero() {
 		return provider.Finding{Evidence: provider.Evidence{Error: "a look-up needs the payment's id"}}
@@ -27,13 +29,13 @@ func (a *Adapter) Find(ctx context.Context, q provider.Query) provider.Finding {
 	j := job{Attempt: provider.Attempt{Request: provider.Request{PaymentID: q.PaymentID, Reference: q.Reference}}}
 	r := &run{adapter: a, ctx: ctx, job: j}
 	began := a.now()
-	facts, err := r.find()
+	facts, err := r.find(q)
 	return provider.Finding{Complete: err == nil, Facts: facts, Evidence: r.evidence(err, a.now().Sub(began))}
 }
 
-func (r *run) find() ([]provider.Fact, error) {
+func (r *run) find(q provider.Query) ([]provider.Fact, error) {
 	x := r.get("/v2/checkout/orders/" + r.reference())
-	if gone(x) {
+	if gone(x) && r.adapter.now().Before(q.Since.Add(paymentsKeyWindow)) {
 		return nil, nil
 	}
 	if err := x.Failed(); err != nil {
@@ -74,7 +76,7 @@ func (a *Adapter) Confirm(ctx context.Context, e provider.Event) (provider.Event
 	if e.Reference == "" {
 		return e, errors.New("paypal: the event names no order: look the payment's up and set it as Reference")
 	}
-	found := a.Find(ctx, provider.Query{Account: a.mode, PaymentID: e.PaymentID, Reference: e.Reference})
+	found := a.Find(ctx, provider.Query{Account: a.mode, PaymentID: e.PaymentID, Reference: e.Reference, Since: e.OccurredAt})
 	if !found.Complete {
 		return e, fmt.Errorf("paypal: confirm event %.60q: %s", e.ID, found.Evidence.Error)
 	}

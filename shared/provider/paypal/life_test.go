@@ -123,6 +123,10 @@ func TestVoidOfWhatWasNeverAuthorized(t *testing.T) {
 	if got := b.find(r, made.Reference); len(got) > 0 {
 		t.Errorf("a forgotten order is %s", summary(got))
 	}
+	old := b.adapter.Find(t.Context(), provider.Query{PaymentID: r.PaymentID, Reference: made.Reference, Since: b.now().AddDate(0, 0, -45)})
+	if old.Complete {
+		t.Error("the silence about an old order is taken for proof")
+	}
 	if got := b.find(r, ""); len(got) > 0 {
 		t.Errorf("no order is %s", summary(got))
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path"
 	"strings"
 	"time"
 )
@@ -33,7 +32,6 @@ type object struct {
 	CreateTime        string `json:"create_time"`
 	UpdateTime        string `json:"update_time"`
 	ExpirationTime    string `json:"expiration_time"` // of authorizations
-	Links             []link `json:"links"`
 	SupplementaryData struct {
 		RelatedIDs struct {
 			OrderID string `json:"order_id"`
@@ -99,16 +97,6 @@ func (p *object) check() error {
 		return errors.New("not a payment with an id and a status")
 	}
 	return nil
-}
-
-// up is the id of the object that a refund is of.
-func (p *object) up() string {
-	for _, l := range p.Links {
-		if l.Rel == "up" {
-			return path.Base(l.Href)
-		}
-	}
-	return ""
 }
 
 // authorization is the one that counts: the newest, since PayPal appends those that
