@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tollgate/tollgate/scripts/internal/setup"
@@ -26,6 +27,21 @@ type system struct {
 	seated  bool // other commands reach it
 	amiss   bool // the story was not as it should be
 	closers []func()
+
+	violations violations
+}
+
+// violations are answers that do not fit functions/openapi.yaml.
+type violations struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (s *system) violated(err error) {
+	s.printer.wrong("does not fit functions/openapi.yaml: " + err.Error())
+	s.violations.mu.Lock()
+	defer s.violations.mu.Unlock()
+	s.violations.all = append(s.violations.all, err.Error())
 }
 
 // once tells the story and ends.
@@ -107,7 +123,7 @@ func begin(ctx context.Context, w world, p *printer, own *seat) (_ *system, err 
 		address = w.gateway
 	}
 	s.stack, err = stack.Start(ctx, stack.Options{
-		Clock: clock.NewFlowing(time.Now()), Run: true, Log: s.log, GatewayAddress: address,
+		Clock: clock.NewFlowing(time.Now()), Run: true, Log: s.log, GatewayAddress: address, Violation: s.violated,
 		Seed: uint64(began.UnixNano()),
 	})
 	if err != nil {
@@ -174,8 +190,11 @@ func (s *system) openShop(ctx context.Context) error {
 func (s *system) tell(ctx context.Context) []string {
 	life := &story{printer: s.printer, stack: s.stack, shop: s.shop, api: s.api, patience: 15 * time.Second}
 	life.tell(ctx)
-	s.amiss = len(life.wrong) > 0
-	return life.wrong
+	s.violations.mu.Lock()
+	defer s.violations.mu.Unlock()
+	wrong := append(life.wrong, s.violations.all...)
+	s.amiss = len(wrong) > 0
+	return wrong
 }
 
 func (s *system) end() {
@@ -192,14 +211,18 @@ func (s *system) places() {
 		clockHint = fmt.Sprintf("curl -X POST '%s/advance?by=31h'", s.stack.ClockURL)
 	}
 	s.heading("Where things are")
-	for _, place := range [][2]string{
+	places := [][2]string{
 		{"API", s.stack.GatewayURL + "  (functions/openapi.yaml)"},
 		{"metrics", s.stack.MetricsURL()},
 		{"Stripe", s.stack.StripeURL + "/_sim/effects  (what was really done there)"},
 		{"clock", s.stack.ClockURL + "/now  (" + clockHint + ")"},
 		{"database", fmt.Sprintf("psql '%s'", s.stack.DatabaseURL)},
 		{"log", s.log.Name()},
-	} {
+	}
+	if s.seated {
+		places = append(places, [2]string{"operators", "scripts/ops --help"})
+	}
+	for _, place := range places {
 		s.line("  %-9s %s", place[0], place[1])
 	}
 	s.heading("Your turn")
