@@ -36,6 +36,7 @@ func TestFind(t *testing.T) {
 		{name: "refunded", reference: "BRQ1", replies: script{listRefunds: list("refunds", refundIn("paid"))}, facts: captured + " refund.succeeded RF1"},
 		{name: "open", reference: "BRQ1", replies: script{getRequest: ok("billing_requests", requestIn(pending))}, facts: "authorization.requires_action BRQ1"},
 		{name: "searched", replies: script{getRequests: list("billing_requests", other, requestIn(fulfilled), old)}, facts: captured},
+		{name: "made by another clock", replies: script{getRequests: list("billing_requests", requestIn(fulfilled).with(fields{"created_at": noon.Add(-4 * time.Minute).Format(time.RFC3339)}))}, facts: captured},
 		{name: "nothing there", replies: script{getRequests: list("billing_requests", other)}},
 		{name: "nothing at all", replies: script{getRequests: list("billing_requests")}},
 		{name: "too old", replies: script{getRequests: list("billing_requests", old, requestIn(fulfilled))}},
