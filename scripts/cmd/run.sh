@@ -22,5 +22,6 @@ if ! printf '%s\n' "$need" "${have#go}" | sort --check=quiet --version-sort; the
 	exit 1
 fi
 
+[ -x ".bin/$name" ] || echo "Building scripts/cmd/$name, which takes a minute or two the first time." >&2
 go build -buildvcs=false -o ".bin/$name" "./scripts/cmd/$name"
 exec ".bin/$name" "$@"

@@ -175,6 +175,18 @@ func (r *rig) rows() []kept {
 	return all
 }
 
+// find is the row that is so. Rows of one instant are in no order.
+func (r *rig) find(is func(kept) bool) kept {
+	r.t.Helper()
+	for _, k := range r.rows() {
+		if is(k) {
+			return k
+		}
+	}
+	r.t.Fatalf("no such row among %+v", r.rows())
+	return kept{}
+}
+
 // only is the one row there is.
 func (r *rig) only() kept {
 	r.t.Helper()

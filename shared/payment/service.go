@@ -93,6 +93,8 @@ const afterTimeout = 300 * time.Millisecond
 func (s *Service) after(payment id.ID, next *wake) func(context.Context) {
 	return func(ctx context.Context) {
 		s.at(ctx, PointPublish)
+		pool := s.Pool.Stat()
+		s.Metrics.ConnectionPoolUsage(ctx, 100*float64(pool.AcquiredConns())/float64(pool.MaxConns()))
 		if s.Relay != nil {
 			bounded, cancel := context.WithTimeout(ctx, afterTimeout)
 			if err := s.Relay.Publish(bounded, payment); err != nil {

@@ -30,20 +30,25 @@ func TestWhatIsSent(t *testing.T) {
 		last    fields // body of the request that changes something
 	}{
 		{
-			request(authorize), script{}, []string{postRequest + " " + key + "-authorize-1", postFlow + " " + key + "-authorize-1-flow-1"},
+			request(authorize),
+			script{},
+			[]string{postRequest + " " + key + "-authorize-1", postFlow + " " + key + "-authorize-1-flow-1"},
 			fields{"billing_request_flows": fields{
 				"redirect_uri": "https://shop.example/back", "exit_uri": "https://shop.example/back", "links": fields{"billing_request": "BRQ1"},
 			}},
 		},
 		{
-			request(authorize), script{postRequest: refusal(422, "validation_failed", "")}, []string{postRequest + " " + key + "-authorize-1"},
+			request(authorize),
+			script{postRequest: refusal(422, "validation_failed", "")},
+			[]string{postRequest + " " + key + "-authorize-1"},
 			fields{"billing_requests": fields{"metadata": ours, "payment_request": fields{
 				"amount": ourUnits, "currency": "GBP", "description": "order 17", "metadata": ours,
 			}}},
 		},
 		{request(void), script{}, []string{postCancel + " " + key + "-void-1"}, fields{"data": fields{}}},
 		{
-			request(refunding), script{getPayment: ok("payments", transferIn("paid_out").with(fields{"amount_refunded": 700}))},
+			request(refunding),
+			script{getPayment: ok("payments", transferIn("paid_out").with(fields{"amount_refunded": 700}))},
 			[]string{getRequest, getPayment, postRefund + " " + key + "-refund-1"},
 			fields{"refunds": fields{
 				"amount": ourUnits, "total_amount_confirmation": ourUnits + 700, "links": fields{"payment": "PM1"},

@@ -151,8 +151,11 @@ func readTransmission(header http.Header) (transmission, error) {
 		name string
 		into *string
 	}{
-		{"Paypal-Transmission-Id", &t.id}, {"Paypal-Transmission-Time", &t.at}, {"Paypal-Transmission-Sig", &t.signature},
-		{"Paypal-Cert-Url", &t.certURL}, {"Paypal-Auth-Algo", &t.algo},
+		{"Paypal-Transmission-Id", &t.id},
+		{"Paypal-Transmission-Time", &t.at},
+		{"Paypal-Transmission-Sig", &t.signature},
+		{"Paypal-Cert-Url", &t.certURL},
+		{"Paypal-Auth-Algo", &t.algo},
 	} {
 		values := header.Values(h.name)
 		if len(values) != 1 || values[0] == "" || len(values[0]) > maxHeader {
