@@ -282,7 +282,6 @@ func TestMetrics(t *testing.T) {
 	missing := map[string]bool{
 		// Nothing of the kind has happened.
 		"provider_api_timeout_total": true, "unknown_outcomes_resolved_total": true, "webhook_delivery_failure_total": true,
-		// No function looks at its pool.
 	}
 	for _, d := range telemetry.Descriptions() {
 		if shown := bytes.Contains(text, []byte("\n# TYPE "+d.Name+" "+d.Type+"\n")); shown == missing[d.Name] {
