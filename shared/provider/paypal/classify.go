@@ -147,8 +147,9 @@ func (j job) captureOutcome(c *object, facts []provider.Fact) verdict {
 		r := deniedRefusal(c.StatusDetails.Reason)
 		return verdict{outcome: provider.Declined, facts: facts, refusal: r}
 	}
-	if j.echoes(c.Amount) != nil {
-		return declined(facts, "already_captured", "Another amount of the payment was captured before.", c.Status)
+	if err := j.echoes(c.Amount); err != nil {
+		// Either somebody else captured it, or the reply is wrong: for a look-up to tell.
+		return unknown("%w", err)
 	}
 	if state == provider.StatePending {
 		return verdict{outcome: provider.Pending, facts: facts}

@@ -55,10 +55,8 @@ func TestLife(t *testing.T) {
 		t.Errorf("the refund names %+v", f)
 	}
 	b.do(follow(r, ref, provider.Capture, 3000), provider.Approved, part+", refund.succeeded JPY 1000, refund.succeeded JPY 2000")
-	again := b.do(follow(r, ref, provider.Capture, 2000), provider.Declined, part+", refund.succeeded JPY 1000, refund.succeeded JPY 2000")
-	if again.Refusal.Code != "already_captured" {
-		t.Errorf("refusal %+v", again.Refusal)
-	}
+	// What is there is not what this one asks for: it decides nothing by itself.
+	b.do(follow(r, ref, provider.Capture, 2000), provider.Unknown, "")
 	b.agree(r, ref)
 }
 
