@@ -27,10 +27,10 @@ const (
 // and a request may have been on its way when the window closed.
 const windowSlack = 10 * time.Minute
 
-// Resume carries on the saga of a task, if the task is the present one or the saga's time has come: it sends what was durably not
-// sent, asks about what is pending, and resolves what is unknown. It returns nil
-// when the saga is done, when it must wait longer or when another worker has it, and
-// an error only for trouble of our own.
+// Resume carries on the saga of a task, if the task is the present one or the saga's
+// time has come: it sends what was durably not sent, asks about what is pending, and
+// resolves what is unknown. It returns nil when the saga is done, when it must wait
+// longer or when another worker has it, and an error only for trouble of our own.
 func (s *Service) Resume(ctx context.Context, w Wake) error {
 	token := s.NewID()
 	held, err := saga.TakeDue(ctx, s.Pool, w.SagaID, token, w.Try, s.Now())
