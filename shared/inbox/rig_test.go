@@ -65,7 +65,7 @@ func newRig(t *testing.T) *rig {
 	pool, newID, log := pgtest.Pool(t), id.Source{Now: c.Now}.New, slog.New(slog.NewJSONHandler(io.Discard, nil))
 	r.core = &payment.Service{
 		Pool: pool, Now: c.Now, NewID: newID, Name: "test", Log: log,
-		Providers: map[string]provider.Adapter{stripe.Name: adapter}, Accounts: map[string]string{stripe.Name: adapter.Account()},
+		Providers: map[string]provider.Adapter{stripe.Name: adapter},
 	}
 	r.caller = payment.Caller{MerchantID: outboxtest.Merchant(t, pool, newID, c.Now()), KeyID: newID()}
 	r.Inbox = &Inbox{

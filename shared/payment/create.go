@@ -115,7 +115,7 @@ func (s *Service) newPayment(c Caller, in CreateParams, currency money.Currency,
 	p := &Payment{
 		ID: s.NewID(), MerchantID: c.MerchantID, Version: 1, Status: Pending, ReconciliationStatus: Synced,
 		Currency: currency, AmountMinor: in.Amount, CaptureMethod: CaptureMethod(in.CaptureMethod),
-		PaymentMethod: in.PaymentMethod, Provider: in.Provider, ProviderAccount: s.Accounts[in.Provider],
+		PaymentMethod: in.PaymentMethod, Provider: in.Provider, ProviderAccount: s.Providers[in.Provider].Account(),
 		MerchantReference: optional(in.MerchantReference), Description: optional(in.Description), Metadata: in.Metadata,
 		ReturnURL: optional(in.ReturnURL), ExpiresAt: now.Add(time.Duration(expires) * time.Second),
 		CreatedAt: now, UpdatedAt: now,

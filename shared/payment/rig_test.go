@@ -55,8 +55,8 @@ func newRigOn(t *testing.T, c *clock.Clock, sim *providersim.Stripe, url string,
 	t.Cleanup(adapter.Close)
 	r := &rig{t: t, sim: sim, clock: c, Service: &Service{
 		Pool: pool, Now: c.Now, NewID: id.Source{Now: c.Now}.New, Name: "test",
-		Providers: map[string]provider.Adapter{"stripe": adapter}, Accounts: map[string]string{"stripe": "default"},
-		Log: slog.New(slog.NewJSONHandler(io.Discard, nil)),
+		Providers: map[string]provider.Adapter{"stripe": adapter},
+		Log:       slog.New(slog.NewJSONHandler(io.Discard, nil)),
 	}}
 	r.caller = Caller{MerchantID: r.merchant(), KeyID: r.NewID()}
 	return r
@@ -266,7 +266,7 @@ func minor(n int64) *int64 { return &n }
 // webhook brings the provider's present view of the payment as an event would.
 func (r *rig) webhook(p View) {
 	f := r.Providers["stripe"].Find(r.t.Context(), provider.Query{
-		Account: "default", PaymentID: paymentID(r.t, p), Reference: deref(p.ProviderTransactionID), Since: epoch,
+		Account: "test", PaymentID: paymentID(r.t, p), Reference: deref(p.ProviderTransactionID), Since: epoch,
 	})
 	_, err := r.ApplyEvent(r.t.Context(), "stripe", provider.Event{ID: "evt_test", PaymentID: paymentID(r.t, p), Facts: f.Facts}, r.NewID())
 	if err != nil {

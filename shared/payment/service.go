@@ -42,7 +42,6 @@ type Service struct {
 	Now       func() time.Time
 	NewID     func() id.ID
 	Providers map[string]provider.Adapter // by name
-	Accounts  map[string]string           // the account used at each provider
 	Relay     *outbox.Relay               // nil: the sweep publishes
 	Tasks     *outbox.Tasks               // nil: the sweep makes the tasks
 	Name      string                      // of the function, for the audit log

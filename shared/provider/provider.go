@@ -135,6 +135,10 @@ type Result struct {
 	Reference string   // the provider's payment object, if it is known now
 	TimedOut  bool
 	Evidence  Evidence
+
+	// RetryAfter is how long whoever did not send it wants to be left alone: an open
+	// circuit, until it may be tried again. 0: nobody said.
+	RetryAfter time.Duration
 }
 
 // Evidence is the raw reply, masked, as kept in provider_responses.
@@ -173,12 +177,19 @@ type Event struct {
 	ObjectID   string
 	PaymentID  id.ID // zero if the event does not name a payment of ours
 	Reference  string
-	Facts      []Fact // none: nothing in it for us
+	Facts      []Fact // none, and no LookUp: nothing in it for us
 	OccurredAt time.Time
+
+	// LookUp says that the event is a hint: what it claims must be asked for, by Find,
+	// before anything is made of it.
+	LookUp bool
 }
 
 // Capabilities are what a provider can do, as data.
 type Capabilities struct {
+	// Methods are the types of payment method that it takes.
+	Methods []Method
+
 	// KeyWindow is how long a repeated idempotency key is sure to be recognized,
 	// per step. After it a replay is forbidden: it could charge again.
 	KeyWindow map[Step]time.Duration
@@ -187,19 +198,66 @@ type Capabilities struct {
 	// try under a new key: a payment object can be captured or voided only once.
 	Guarded map[Step]bool
 
+	// PayerFirst says that the payer approves the payment object before anything is
+	// authorized. Approval shows as authorization.pending, and then an authorize is to be
+	// executed again, under a new attempt with the object as its Reference. The object is
+	// authorized once, whatever the key.
+	PayerFirst bool
+
+	ManualCapture    bool // authorize now, capture later
 	PartialCapture   bool
 	MultipleCaptures bool
-	MaxAmount        int64 // minor units
+
+	// RefundWindow is how long after its capture a payment can be refunded; 0: the
+	// provider states no limit.
+	RefundWindow time.Duration
+
+	// Currencies lists what the provider takes, and how it counts it.
+	Currencies []Currency
+	MaxAmount  int64 // minor units
 
 	// Units converts an amount to the provider's units, or says why it can't be
 	// represented there. It never rounds.
 	Units func(money.Money) (int64, error)
+
+	// Elsewhere are the codes of refusals that say nothing of the payer or the payment
+	// method: the same payment may succeed at another provider.
+	Elsewhere map[string]bool
+}
+
+// Method is one type of payment method.
+type Method struct {
+	Type string                  // card, paypal, bank_transfer
+	Fits func(token string) bool // does a payment_method of this form belong to the type?
+}
+
+// Currency says how a provider counts one currency.
+type Currency struct {
+	Code     string // ISO 4217
+	Exponent int    // decimals of the provider's unit, which may differ from ISO 4217
+	Step     int64  // its amounts are multiples of so many of its units
+	Refused  string // why it is not taken although the provider lists it; "" if it is
+	Source   string // the page that says so
+}
+
+// Type is the type of a payment_method, "" if it is of none of the provider's.
+func (c Capabilities) Type(token string) string {
+	for _, m := range c.Methods {
+		if m.Fits(token) {
+			return m.Type
+		}
+	}
+	return ""
 }
 
 // Adapter is one provider. Execute and Find never return Go errors: whatever
 // happens is classified in the result, with its evidence.
 type Adapter interface {
 	Name() string
+	// Account names the one account of the adapter's credentials. Neither an attempt nor a
+	// look-up of another account may be made here: keys are known, and objects found, by
+	// account.
+	Account() string
 	Capabilities() Capabilities
 	// Execute performs one attempt. Only for a first call can a refusal of the
 	// request prove that nothing happened.
@@ -207,4 +265,15 @@ type Adapter interface {
 	Find(ctx context.Context, q Query) Finding
 	// ParseEvent reads a webhook event whose signature was verified.
 	ParseEvent(body []byte) (Event, error)
+}
+
+// Gate is an adapter behind limits: so many calls at a time, and none while its circuit
+// is open.
+type Gate interface {
+	Adapter
+	// Enter takes a place for the calls made with inside, until leave is called. It
+	// returns false when every place is taken; it never waits.
+	Enter(ctx context.Context) (inside context.Context, leave func(), ok bool)
+	// Ready reports whether a call would be let through now, and if not, why.
+	Ready(ctx context.Context) (ready bool, why string)
 }

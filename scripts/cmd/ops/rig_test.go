@@ -123,7 +123,7 @@ func (r *rig) startServices(tasks *outbox.Tasks) {
 	log, newID := slog.New(slog.DiscardHandler), id.Source{Now: r.clock.Now}.New
 	r.payments = &payment.Service{
 		Pool: r.pool, Now: r.clock.Now, NewID: newID, Name: "test", Log: log, // without Tasks: only ops makes any
-		Providers: map[string]provider.Adapter{"stripe": adapter}, Accounts: map[string]string{"stripe": "default"},
+		Providers: map[string]provider.Adapter{"stripe": adapter},
 	}
 	sealer, err := webhook.NewSealer(telemetry.Secret(sealKey))
 	if err != nil {

@@ -29,7 +29,7 @@ func (w *World) Core() *payment.Service {
 	w.t.Cleanup(adapter.Close)
 	return &payment.Service{
 		Pool: w.Pool, Now: w.Clock.Now, NewID: w.Env.NewID, Name: "apitest", Log: w.Env.Log,
-		Providers: map[string]provider.Adapter{stripe.Name: adapter}, Accounts: map[string]string{stripe.Name: adapter.Account()},
+		Providers: map[string]provider.Adapter{stripe.Name: adapter},
 	}
 }
 

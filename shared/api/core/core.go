@@ -53,7 +53,6 @@ func Payments(ctx context.Context, env api.Env, function string, c Config) (*pay
 	}
 	s := Reader(env, function, pool)
 	s.Providers = map[string]provider.Adapter{stripe.Name: adapter}
-	s.Accounts = map[string]string{stripe.Name: adapter.Account()}
 	s.Relay = outbox.NewRelay(pool, topics.PaymentEvents, env.Now, env.NewID)
 	s.Tasks = tasks
 	return s, nil

@@ -97,14 +97,22 @@ func (*Adapter) Capabilities() provider.Capabilities { return capabilities() }
 
 func capabilities() provider.Capabilities {
 	return provider.Capabilities{
+		Methods: []provider.Method{{Type: PaymentMethod, Fits: isTransfer}},
 		KeyWindow: map[provider.Step]time.Duration{
 			provider.Authorize: keyWindow, provider.Void: keyWindow, provider.Refund: keyWindow,
 		},
-		Guarded:   map[provider.Step]bool{provider.Void: true}, // a billing request is cancelled once, whatever the key
-		MaxAmount: maxUnits,
-		Units:     Units,
+		Guarded:    map[provider.Step]bool{provider.Void: true}, // a billing request is cancelled once, whatever the key
+		Currencies: currencyList(),
+		MaxAmount:  maxUnits,
+		Units:      Units,
 	}
 }
+
+// PaymentMethod is a transfer by whatever scheme fits the currency. A scheme's own name
+// asks for that one.
+const PaymentMethod = "bank_transfer"
+
+func isTransfer(token string) bool { return token == PaymentMethod || schemes[token] != "" }
 
 // Execute performs one attempt, and classes what came of it by what is proven. It may
 // take several requests, of which at most one can move money.

@@ -1,8 +1,12 @@
 package bank
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/money"
+	"github.com/tollgate/tollgate/shared/provider"
 )
 
 // currencies are those of Instant Bank Pay: pounds by Faster Payments, euros by SEPA
@@ -10,6 +14,16 @@ import (
 // https://developer.gocardless.com/api-reference/#billing-requests-create-a-billing-request
 // ("amount in minor unit"). Its other currencies are for direct debit alone.
 var currencies = map[string]bool{"GBP": true, "EUR": true}
+
+func currencyList() []provider.Currency {
+	var list []provider.Currency
+	for _, code := range slices.Sorted(maps.Keys(currencies)) {
+		list = append(list, provider.Currency{
+			Code: code, Exponent: 2, Step: 1, Source: "https://developer.gocardless.com/api-reference/#billing-requests-create-a-billing-request",
+		})
+	}
+	return list
+}
 
 // maxUnits stays below the limit of the schemes, one million pounds for Faster
 // Payments. A bank may set its customer a lower one, which shows as a failure.

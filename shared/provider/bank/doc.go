@@ -25,7 +25,7 @@
 // strongly consistent.
 //
 // Events state neither amounts nor a status, so ParseEvent gives none as facts: it
-// says which payment to look up, and Changes whether that is worth while.
+// says which payment to look up, if that is worth while.
 //
 // Sources: https://developer.gocardless.com/api-reference, and for the shape of
 // conflicts the official client libraries.

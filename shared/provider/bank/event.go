@@ -72,8 +72,8 @@ func Split(body []byte) ([]json.RawMessage, error) {
 }
 
 // ParseEvent reads one event. It has no facts: GoCardless's events name an object and
-// say that something happened to it, but neither amount nor status. Who gets one whose
-// Changes is true should ask Find for the payment.
+// say that something happened to it, but neither amount nor status. LookUp is true where
+// that may be worth knowing of a payment of ours.
 //
 // PaymentID is zero if the object bears no metadata of ours, and Reference is empty
 // for events that don't name the billing request; either may be known where the other
@@ -103,6 +103,7 @@ func ParseEvent(body []byte) (provider.Event, error) {
 	case "refunds":
 		e.ObjectID = in.Links.Refund
 	}
+	e.LookUp = changing[e.Type] && (!e.PaymentID.IsZero() || e.Reference != "")
 	return e, nil
 }
 
@@ -115,10 +116,4 @@ var changing = map[string]bool{
 	"payments.late_failure_settled": true, "payments.chargeback_settled": true, "payments.customer_approval_denied": true,
 	"refunds.created": true, "refunds.paid": true, "refunds.failed": true, "refunds.bounced": true,
 	"refunds.funds_returned": true, "refunds.cancelled": true,
-}
-
-// Changes reports whether an event is about a payment that may be ours and worth
-// looking up.
-func Changes(e provider.Event) bool {
-	return changing[e.Type] && (!e.PaymentID.IsZero() || e.Reference != "")
 }

@@ -28,23 +28,14 @@ func TestParseEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []provider.Event{
-		{ID: "EV1", Type: "payments.confirmed", ObjectID: "PM1", PaymentID: ourPayment, OccurredAt: noon},
-		{ID: "EV2", Type: "billing_requests.fulfilled", ObjectID: "BRQ1", Reference: "BRQ1", PaymentID: ourPayment, OccurredAt: noon},
-		{ID: "EV3", Type: "refunds.paid", ObjectID: "RF1", PaymentID: ourPayment, OccurredAt: noon},
+		{ID: "EV1", Type: "payments.confirmed", ObjectID: "PM1", PaymentID: ourPayment, OccurredAt: noon, LookUp: true},
+		{ID: "EV2", Type: "billing_requests.fulfilled", ObjectID: "BRQ1", Reference: "BRQ1", PaymentID: ourPayment, OccurredAt: noon, LookUp: true},
+		{ID: "EV3", Type: "refunds.paid", ObjectID: "RF1", PaymentID: ourPayment, OccurredAt: noon, LookUp: true},
 		{ID: "EV4", Type: "mandates.created", OccurredAt: noon},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	for i, changes := range []bool{true, true, true, false} {
-		if Changes(got[i]) != changes {
-			t.Errorf("Changes(%s) = %t", got[i].Type, !changes)
-		}
-	}
-	if Changes(provider.Event{Type: "payments.confirmed"}) {
-		t.Error("somebody else's payment is worth a look-up")
-	}
-
 	// Each event stands by itself.
 	split, err := Split([]byte(body))
 	if err != nil || len(split) != len(want) {
@@ -96,7 +87,7 @@ func FuzzParseEvents(f *testing.F) {
 			if e.ID == "" || e.Type == "" || e.OccurredAt.IsZero() || e.Facts != nil {
 				t.Errorf("impossible event: %+v", e)
 			}
-			if Changes(e) && e.PaymentID == (id.ID{}) && e.Reference == "" {
+			if e.LookUp && e.PaymentID == (id.ID{}) && e.Reference == "" {
 				t.Errorf("a look-up of nothing: %+v", e)
 			}
 		}

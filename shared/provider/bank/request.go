@@ -78,7 +78,7 @@ func (o order) authorizable() error {
 	if !o.AutoCapture {
 		return fault.New(fault.InvalidRequest, "A bank transfer can't be captured later; use capture_method automatic.")
 	}
-	if currency, ok := schemes[o.PaymentMethod]; ok && currency == o.currency || o.PaymentMethod == "" || o.PaymentMethod == "bank_transfer" {
+	if currency, ok := schemes[o.PaymentMethod]; ok && currency == o.currency || o.PaymentMethod == "" || o.PaymentMethod == PaymentMethod {
 		return nil
 	}
 	return fault.New(fault.InvalidRequest, "The payment_method of a bank transfer in %s is bank_transfer, or the name of a scheme for it.", o.currency)

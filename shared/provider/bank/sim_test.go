@@ -115,7 +115,7 @@ func (b *bench) heard(payment id.ID) string {
 	defer b.mu.Unlock()
 	var all []string
 	for _, e := range b.events {
-		if e.PaymentID == payment && bank.Changes(e) {
+		if e.PaymentID == payment && e.LookUp {
 			all = append(all, e.Type)
 		}
 	}

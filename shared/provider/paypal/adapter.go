@@ -26,6 +26,10 @@ const (
 	paymentsKeyWindow = 45 * 24 * time.Hour
 )
 
+// refundWindow is how long a capture can be refunded:
+// https://www.paypal.com/us/cshelp/article/how-do-i-issue-a-refund-help101
+const refundWindow = 180 * 24 * time.Hour
+
 // Timeouts of one request, unless Options has others. A step makes up to four.
 const (
 	defaultConnectTimeout = 3 * time.Second
@@ -94,6 +98,7 @@ func (*Adapter) Capabilities() provider.Capabilities { return capabilities() }
 
 func capabilities() provider.Capabilities {
 	return provider.Capabilities{
+		Methods: []provider.Method{{Type: PaymentMethod, Fits: func(token string) bool { return token == PaymentMethod }}},
 		KeyWindow: map[provider.Step]time.Duration{
 			provider.Authorize: ordersKeyWindow,
 			provider.Capture:   paymentsKeyWindow, provider.Void: paymentsKeyWindow, provider.Refund: paymentsKeyWindow,
@@ -101,7 +106,11 @@ func capabilities() provider.Capabilities {
 		// An authorization is captured finally or voided once, whatever the key. (An order
 		// is authorized once too, but a new authorize without a reference is a new order.)
 		Guarded:        map[provider.Step]bool{provider.Capture: true, provider.Void: true},
+		PayerFirst:     true,
+		ManualCapture:  true,
 		PartialCapture: true,
+		RefundWindow:   refundWindow,
+		Currencies:     currencies(),
 		MaxAmount:      largest(2),
 		Units:          Units,
 	}

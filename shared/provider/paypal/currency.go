@@ -1,12 +1,15 @@
 package paypal
 
 import (
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/money"
+	"github.com/tollgate/tollgate/shared/provider"
 )
 
 // The currencies that PayPal takes, and how it writes them. Source:
@@ -36,6 +39,19 @@ var decimalsOf = func() map[string]int {
 	}
 	return table
 }()
+
+const currencyPage = "https://developer.paypal.com/docs/api/reference/currency-codes/"
+
+// currencies lists the table, by code, with what is refused of it.
+func currencies() []provider.Currency {
+	var list []provider.Currency
+	for _, code := range slices.Sorted(maps.Keys(decimalsOf)) {
+		list = append(list, provider.Currency{Code: code, Exponent: decimalsOf[code], Step: 1, Source: currencyPage})
+	}
+	return append(list, provider.Currency{
+		Code: contradictory, Source: currencyPage, Refused: "listed, while PayPal has suspended its services in Russia",
+	})
+}
 
 // Units converts an amount to PayPal's smallest units: cents of USD, whole yen, whole
 // forint. It never rounds: what PayPal can't write is a fault, amount_not_supported or

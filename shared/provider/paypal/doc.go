@@ -44,8 +44,8 @@
 // a capture then authorizes anew first. PayPal lets go of an authorization after 29
 // days; expiration_time says when.
 //
-// Webhooks are hints. A signature covers no more of the body than its CRC-32, so
-// before money moves Confirm replaces what an event says by what PayPal's API says.
+// Webhooks are hints. A signature covers no more of the body than its CRC-32, so an
+// event asks for a look-up (LookUp), and what that shows is what counts.
 //
 // Rules of PayPal's: https://developer.paypal.com/docs/api/orders/v2,
 // /docs/api/payments/v2, /api/rest/reference/idempotency, /api/rest/webhooks.

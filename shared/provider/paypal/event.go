@@ -15,8 +15,7 @@ import (
 // other events, and those about somebody else's payments on the account, have nothing
 // for us: no facts and no error. An error means that the event could not be understood.
 //
-// The facts are what the event claims. Before money moves they are to be confirmed; see
-// Confirm.
+// The facts are what the event claims, and LookUp says that they are to be asked for.
 func (a *Adapter) ParseEvent(body []byte) (provider.Event, error) {
 	e, err := ParseEvent(body)
 	if err == nil {
@@ -47,6 +46,7 @@ func ParseEvent(body []byte) (provider.Event, error) {
 	if err := readResource(&e, in.Resource, at); err != nil {
 		return provider.Event{}, fmt.Errorf("paypal: event %.60q (%.60q): %w", in.ID, in.EventType, err)
 	}
+	e.LookUp = len(e.Facts) > 0 // a signature covers no more of the body than its CRC-32
 	return e, nil
 }
 

@@ -65,21 +65,3 @@ func sameCurrency(facts []provider.Fact) error {
 	}
 	return nil
 }
-
-// Confirm replaces what a webhook event claims by what PayPal's API shows of the order
-// now. An event without facts, or of no payment of ours, is returned as it is. An error
-// means that PayPal could not be asked, or did not answer what was asked: try again.
-func (a *Adapter) Confirm(ctx context.Context, e provider.Event) (provider.Event, error) {
-	if len(e.Facts) == 0 || e.PaymentID.IsZero() {
-		return e, nil
-	}
-	if e.Reference == "" {
-		return e, errors.New("paypal: the event names no order: look the payment's up and set it as Reference")
-	}
-	found := a.Find(ctx, provider.Query{Account: a.mode, PaymentID: e.PaymentID, Reference: e.Reference, Since: e.OccurredAt})
-	if !found.Complete {
-		return e, fmt.Errorf("paypal: confirm event %.60q: %s", e.ID, found.Evidence.Error)
-	}
-	e.Facts = found.Facts
-	return e, nil
-}

@@ -103,15 +103,24 @@ func (*Adapter) Capabilities() provider.Capabilities { return capabilities() }
 
 func capabilities() provider.Capabilities {
 	return provider.Capabilities{
+		Methods: []provider.Method{{Type: "card", Fits: isCard}},
 		KeyWindow: map[provider.Step]time.Duration{
 			provider.Authorize: keyWindow, provider.Capture: keyWindow, provider.Void: keyWindow, provider.Refund: keyWindow,
 		},
 		// A PaymentIntent is captured once or canceled once, whatever the key.
 		Guarded:        map[provider.Step]bool{provider.Capture: true, provider.Void: true},
+		ManualCapture:  true,
 		PartialCapture: true,
+		Currencies:     currencies(),
 		MaxAmount:      maxUnits,
 		Units:          Units,
+		Elsewhere:      elsewhere,
 	}
+}
+
+// isCard recognizes Stripe's names of cards: payment methods, and their elders.
+func isCard(token string) bool {
+	return strings.HasPrefix(token, "pm_") || strings.HasPrefix(token, "card_") || strings.HasPrefix(token, "src_")
 }
 
 // Execute performs one attempt with its own idempotency key, and classes what came of

@@ -1,11 +1,14 @@
 package stripe
 
 import (
+	"maps"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/money"
+	"github.com/tollgate/tollgate/shared/provider"
 )
 
 // Stripe counts some currencies in other units than ISO 4217. Source of all four
@@ -56,6 +59,20 @@ var unitTable = func() map[string]unit {
 	table["ISK"] = unit{2, 100}
 	return table
 }()
+
+const currencyPage = "https://docs.stripe.com/currencies"
+
+// currencies lists the table, by code, with what is refused of it.
+func currencies() []provider.Currency {
+	var list []provider.Currency
+	for _, code := range slices.Sorted(maps.Keys(unitTable)) {
+		u := unitTable[code]
+		list = append(list, provider.Currency{Code: code, Exponent: u.decimals, Step: u.step, Source: currencyPage})
+	}
+	return append(list, provider.Currency{
+		Code: contradictory, Source: currencyPage, Refused: "listed as zero-decimal, and as one to be sent times 100",
+	})
+}
 
 // Units converts an amount to Stripe's units. It never rounds: what Stripe can't hold
 // is a fault, amount_not_supported or currency_not_supported, that says what can be

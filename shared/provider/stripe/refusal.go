@@ -70,6 +70,10 @@ var refusalCodes = map[string]string{
 	"invalid_charge_amount":                "amount_not_accepted",
 }
 
+// elsewhere are the refusals after which another provider may be asked: the network or
+// the issuer could not be reached, or this account does not take the card.
+var elsewhere = map[string]bool{"processing_error": true, "card_not_supported": true}
+
 // stateRefusals are the codes by which Stripe refuses a capture, a void or a refund
 // for the state of the object or the account: the request was right, the answer is no.
 // https://docs.stripe.com/error-codes
