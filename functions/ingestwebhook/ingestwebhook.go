@@ -39,7 +39,7 @@ func Build(ctx context.Context, env api.Env) (http.Handler, error) {
 	in := &inbox.Inbox{
 		Pool: pool, Topic: topics.ProviderEvents, Now: env.Now, NewID: env.NewID, Log: env.Log,
 		Sources: map[string]inbox.Source{stripe.Name: {
-			Verify: func(h http.Header, body []byte, now time.Time) error {
+			Verify: func(_ context.Context, h http.Header, body []byte, now time.Time) error {
 				return stripe.Verify(h.Get(stripe.SignatureHeader), body, c.Stripe.Secrets, now)
 			},
 			Parse: stripe.ParseEvent,

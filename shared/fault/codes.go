@@ -1,6 +1,9 @@
 package fault
 
-import "net/http"
+import (
+	"net/http"
+	"strings"
+)
 
 // Kind groups codes by what the caller should do.
 type Kind int
@@ -34,6 +37,7 @@ const (
 	IdempotencyKeyReused  Code = "idempotency_key_reused"
 	Unauthenticated       Code = "unauthenticated"
 	SignatureInvalid      Code = "signature_invalid"
+	BankSignatureInvalid  Code = "bank_signature_invalid"
 	MerchantSuspended     Code = "merchant_suspended"
 	NotFound              Code = "not_found"
 	MethodNotAllowed      Code = "method_not_allowed"
@@ -45,6 +49,9 @@ const (
 	CaptureDeclined       Code = "capture_declined"
 	CancelDeclined        Code = "cancel_declined"
 	StripeUnavailable     Code = "STRIPE_UNAVAILABLE"
+	PayPalUnavailable     Code = "PAYPAL_UNAVAILABLE"
+	BankUnavailable       Code = "BANK_UNAVAILABLE"
+	ProviderBusy          Code = "provider_busy"
 	Unavailable           Code = "temporarily_unavailable"
 )
 
@@ -70,6 +77,7 @@ var table = []Entry{
 	{IdempotencyKeyReused, KindInput, http.StatusUnprocessableEntity, "The Idempotency-Key belongs to another request"},
 	{Unauthenticated, KindAuth, http.StatusUnauthorized, "The API key is missing or wrong"},
 	{SignatureInvalid, KindAuth, http.StatusBadRequest, "The webhook's signature is missing or wrong"},
+	{BankSignatureInvalid, KindAuth, 498, "The webhook's signature is missing or wrong"}, // what GoCardless asks for
 	{MerchantSuspended, KindAuth, http.StatusForbidden, "The merchant is suspended"},
 	{NotFound, KindNotFound, http.StatusNotFound, "There is no such resource"},
 	{MethodNotAllowed, KindInput, http.StatusMethodNotAllowed, "The method is not allowed here"},
@@ -81,6 +89,9 @@ var table = []Entry{
 	{CaptureDeclined, KindConflict, http.StatusUnprocessableEntity, "The provider refused the capture"},
 	{CancelDeclined, KindConflict, http.StatusUnprocessableEntity, "The provider refused the cancellation"},
 	{StripeUnavailable, KindUnavailable, http.StatusServiceUnavailable, "Stripe can't be reached"},
+	{PayPalUnavailable, KindUnavailable, http.StatusServiceUnavailable, "PayPal can't be reached"},
+	{BankUnavailable, KindUnavailable, http.StatusServiceUnavailable, "The bank transfer service can't be reached"},
+	{ProviderBusy, KindUnavailable, http.StatusServiceUnavailable, "Too many requests to the provider are under way"},
 	{Unavailable, KindUnavailable, http.StatusServiceUnavailable, "The gateway can't serve this now"},
 }
 
@@ -91,6 +102,16 @@ var byCode = func() map[Code]Entry {
 	}
 	return m
 }()
+
+// ProviderUnavailable is the code of a provider that can't be reached, by the provider's
+// name; temporarily_unavailable for one that has no code of its own.
+func ProviderUnavailable(name string) Code {
+	code := Code(strings.ToUpper(name) + "_UNAVAILABLE")
+	if _, ok := byCode[code]; !ok {
+		return Unavailable
+	}
+	return code
+}
 
 // Lookup finds a code's entry; a code outside the table is internal.
 func Lookup(code Code) Entry {

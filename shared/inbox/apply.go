@@ -51,7 +51,7 @@ func (b *Inbox) Apply(ctx context.Context, eventID id.ID) error {
 		b.Log.ErrorContext(ctx, "a provider's event can't be understood", "provider", row.Provider, "webhook_event", eventID, "error", err)
 		return b.finish(ctx, eventID, ignored, unparsable(err))
 	}
-	if len(e.Facts) == 0 {
+	if len(e.Facts) == 0 && !e.LookUp {
 		return b.finish(ctx, eventID, ignored, nothingForUs(e))
 	}
 	return b.merge(ctx, row, e)
@@ -61,7 +61,14 @@ func (b *Inbox) merge(ctx context.Context, row *event, e provider.Event) error {
 	effect, err := b.Payments.ApplyEvent(ctx, row.Provider, e, row.ID)
 	switch {
 	case fault.Is(err, fault.NotFound):
-		return b.park(ctx, row, e)
+		wait, reason, hopeless := waitForPayment, "waits for the payment it names", "names a payment that does not exist"
+		if e.PaymentID.IsZero() {
+			wait, reason, hopeless = waitForReference, "waits for a payment with the provider's id", "not about a payment of ours"
+		}
+		return b.park(ctx, row, wait, reason, hopeless)
+	case fault.Is(err, fault.Unavailable):
+		// A hint is no more than that: what it is about is also asked for without it.
+		return b.park(ctx, row, waitForPayment, "waits for the provider to confirm it", "the provider never confirmed it")
 	case err != nil:
 		return err
 	case changedNothing(effect):
@@ -81,13 +88,9 @@ func changedNothing(effect string) bool {
 	return true
 }
 
-// park lets an event wait for its payment, and gives it up when that is hopeless.
-func (b *Inbox) park(ctx context.Context, row *event, e provider.Event) error {
+// park lets an event wait, and gives it up when that is hopeless.
+func (b *Inbox) park(ctx context.Context, row *event, wait time.Duration, reason, hopeless string) error {
 	now := b.Now()
-	wait, reason, hopeless := waitForPayment, "waits for the payment it names", "names a payment that does not exist"
-	if e.PaymentID.IsZero() {
-		wait, reason, hopeless = waitForReference, "waits for a payment with the provider's id", "not about a payment of ours"
-	}
 	if now.Sub(row.ReceivedAt) >= wait {
 		return b.finish(ctx, row.ID, ignored, hopeless)
 	}

@@ -10,12 +10,14 @@
 //	applied  merged into its payment
 //	ignored  it changed nothing, and reason says why
 //
-// It refuses senders without a valid signature (signature_invalid), providers it does
+// It refuses senders without a valid signature (signature_invalid, or what the
+// provider's own rules ask for), providers it does
 // not know (not_found) and bodies above 1 MiB (body_too_large, at the edge).
 package inbox
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"net/http"
 	"time"
@@ -35,8 +37,11 @@ const MaxBody = 1 << 20
 type Source struct {
 	// Verify checks the signature of a webhook, by its headers and raw body; only who
 	// takes webhooks in needs it.
-	Verify func(h http.Header, body []byte, now time.Time) error
-	// Parse reads a webhook whose signature was verified.
+	Verify func(ctx context.Context, h http.Header, body []byte, now time.Time) error
+	// Split takes a webhook of several events apart; nil for a provider that sends them
+	// one by one.
+	Split func(body []byte) ([]json.RawMessage, error)
+	// Parse reads one event whose signature was verified.
 	Parse func(body []byte) (provider.Event, error)
 }
 

@@ -24,23 +24,62 @@ type Message struct {
 // publishTimeout bounds the publishing that follows an answer.
 const publishTimeout = 300 * time.Millisecond
 
-// Ingest verifies and stores one webhook. When it returns nil the event is durable
-// and the provider may be told so; publish, if it is not nil, is to be called after
-// that. It publishes the event, also one that was sent before and is not dealt with
-// yet; when it fails the sweep does it.
+// Ingest verifies and stores one webhook. When it returns nil all of its events are
+// durable and the provider may be told so; publish, if it is not nil, is to be called
+// after that. It publishes the events, also those that were sent before and are not
+// dealt with yet; when it fails the sweep does it.
 func (b *Inbox) Ingest(ctx context.Context, providerName string, h http.Header, body []byte) (publish func(context.Context), err error) {
 	source, ok := b.Sources[providerName]
 	if !ok {
 		return nil, fault.New(fault.NotFound, "There is no such provider.")
 	}
-	now := b.Now()
-	if err := source.Verify(h, body, now); err != nil {
+	if err := source.Verify(ctx, h, body, b.Now()); err != nil {
 		return nil, err
 	}
+	var open []keptRow
+	for _, raw := range b.split(ctx, providerName, source, body) {
+		kept, err := b.store(ctx, providerName, source, raw)
+		if err != nil {
+			return nil, err // the provider sends all of it again, and what is stored is known by its id
+		}
+		if !kept.finished() {
+			open = append(open, kept)
+		}
+	}
+	if len(open) == 0 {
+		return nil, nil
+	}
+	return func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+		defer cancel()
+		published, err := b.publishAll(ctx, open)
+		if err != nil {
+			b.Log.WarnContext(ctx, "publishing is left to the sweep", "provider", providerName,
+				"events", len(open), "published", len(published), "error", err)
+		}
+	}, nil
+}
+
+// split takes a webhook apart. One that can't be is kept whole, as store keeps what it
+// can't read.
+func (b *Inbox) split(ctx context.Context, providerName string, source Source, body []byte) []json.RawMessage {
+	if source.Split == nil {
+		return []json.RawMessage{body}
+	}
+	events, err := source.Split(body)
+	if err != nil {
+		b.Log.ErrorContext(ctx, "a provider's webhook can't be taken apart", "provider", providerName, "error", err)
+		return []json.RawMessage{body}
+	}
+	return events
+}
+
+// store keeps one event.
+func (b *Inbox) store(ctx context.Context, providerName string, source Source, body []byte) (keptRow, error) {
 	e, err := source.Parse(body)
 	row := newRow{
 		ID: b.NewID(), Provider: providerName, Account: e.Account, EventID: e.ID, Type: e.Type, ObjectID: e.ObjectID,
-		PaymentID: e.PaymentID, Body: body, State: stored, RequestID: telemetry.RequestID(ctx), ReceivedAt: now,
+		PaymentID: e.PaymentID, Body: body, State: stored, RequestID: telemetry.RequestID(ctx), ReceivedAt: b.Now(),
 	}
 	if err != nil {
 		// The provider really sent it, and would send it again for days if it were
@@ -49,17 +88,7 @@ func (b *Inbox) Ingest(ctx context.Context, providerName string, h http.Header, 
 		sum := sha256.Sum256(body)
 		row.EventID, row.Type, row.State, row.Reason = "sha256:"+hex.EncodeToString(sum[:]), "unknown", ignored, unparsable(err)
 	}
-	kept, err := insert(ctx, b.Pool, row)
-	if err != nil || kept.finished() {
-		return nil, err
-	}
-	return func(ctx context.Context) {
-		ctx, cancel := context.WithTimeout(ctx, publishTimeout)
-		defer cancel()
-		if err := b.publish(ctx, kept); err != nil {
-			b.Log.WarnContext(ctx, "publishing is left to the sweep", "webhook_event", kept.ID, "error", err)
-		}
-	}, nil
+	return insert(ctx, b.Pool, row)
 }
 
 // unparsable is the reason of an event that can't be read. What a parser says of its

@@ -71,7 +71,7 @@ func newRig(t *testing.T) *rig {
 	r.Inbox = &Inbox{
 		Pool: pool, Topic: r.pubsub.Topics.ProviderEvents, Payments: r.core, Now: c.Now, NewID: newID, Log: log,
 		Sources: map[string]Source{stripe.Name: {
-			Verify: func(h http.Header, body []byte, now time.Time) error {
+			Verify: func(_ context.Context, h http.Header, body []byte, now time.Time) error {
 				return stripe.Verify(h.Get(stripe.SignatureHeader), body, []telemetry.Secret{secret}, now)
 			},
 			Parse: adapter.ParseEvent,

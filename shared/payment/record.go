@@ -238,8 +238,8 @@ func (s *Service) refuse(d *dossier, sg *saga.Saga, res provider.Result) {
 // unavailable is the body of a create whose request provably did not leave.
 func (s *Service) unavailable(d *dossier) []byte {
 	external := id.Payment.External(d.ID)
-	f := fault.New(fault.StripeUnavailable,
-		"Stripe can't be reached. Nothing was charged. Tollgate keeps trying until expires_at; cancel the payment to stop it, or send the request again with the same Idempotency-Key to see where it stands.").
+	f := fault.New(fault.ProviderUnavailable(d.Provider),
+		"The provider can't be reached. Nothing was charged. Tollgate keeps trying until expires_at; cancel the payment to stop it, or send the request again with the same Idempotency-Key to see where it stands.").
 		With("payment_id", external).With("will_retry", true).With("expires_at", d.ExpiresAt.UTC()).
 		With("links", map[string]string{"payment": "/v1/payments/" + external, "cancel": "/v1/payments/" + external + "/cancel"})
 	return fault.Problem(f, "/v1/payments")

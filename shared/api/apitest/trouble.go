@@ -74,7 +74,7 @@ func (w *World) Store(hook Webhook) id.ID {
 	in := inbox.Inbox{
 		Pool: w.Pool, Topic: w.PubSub.Topics.ProviderEvents, Now: w.Clock.Now, NewID: w.Env.NewID, Log: w.Env.Log,
 		Sources: map[string]inbox.Source{stripe.Name: {
-			Verify: func(http.Header, []byte, time.Time) error { return nil },
+			Verify: func(context.Context, http.Header, []byte, time.Time) error { return nil },
 			Parse:  stripe.ParseEvent,
 		}},
 	}
