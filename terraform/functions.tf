@@ -4,7 +4,7 @@
 # caller   whose identity the call bears:
 #            gateway    API Gateway, at route
 #            pubsub     push from topic
-#            tasks      Cloud Tasks, from queue
+#            tasks      Cloud Tasks, from queue (provider-* is one for each provider)
 #            scheduler  Cloud Scheduler, at schedule (UTC)
 # timeout  seconds until Cloud Run gives up on a request
 locals {
@@ -19,7 +19,7 @@ locals {
     applywebhook   = { entry_point = "ApplyWebhook", timeout = 30, caller = "pubsub", topic = "provider-events" }
     notifymerchant = { entry_point = "NotifyMerchant", timeout = 30, caller = "pubsub", topic = "payment-events" }
     deliverwebhook = { entry_point = "DeliverWebhook", timeout = 30, caller = "tasks", queue = "webhooks" }
-    resumepayment  = { entry_point = "ResumePayment", timeout = 60, caller = "tasks", queue = "provider-stripe" }
+    resumepayment  = { entry_point = "ResumePayment", timeout = 60, caller = "tasks", queue = "provider-*" }
     sweep          = { entry_point = "Sweep", timeout = 55, caller = "scheduler", schedule = "* * * * *" }
   }
 

@@ -7,8 +7,12 @@
 # database.
 
 locals {
+  # One queue per provider, so that what waits for one that is away does not stand
+  # before another's.
   queues = {
     provider-stripe = { per_second = 50, concurrent = 100 }
+    provider-paypal = { per_second = 50, concurrent = 100 }
+    provider-bank   = { per_second = 50, concurrent = 100 }
     webhooks        = { per_second = 500, concurrent = 1000 }
   }
 }

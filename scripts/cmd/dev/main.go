@@ -20,7 +20,7 @@ const usage = `Usage: scripts/dev [--once]
        scripts/dev clock advance DURATION
 
 Starts everything on loopback (PostgreSQL, the functions, the gateway, and
-stand-ins for Cloud Tasks, Pub/Sub, Cloud Scheduler and Stripe), runs a payment
+stand-ins for Cloud Tasks, Pub/Sub, Cloud Scheduler and the providers), runs a payment
 through its life, and stays up until Ctrl-C. It gets a PostgreSQL server if the
 machine has none. Nothing is kept when it ends.
 

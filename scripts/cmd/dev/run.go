@@ -15,6 +15,9 @@ import (
 	"github.com/tollgate/tollgate/shared/local/clock"
 	"github.com/tollgate/tollgate/shared/local/stack"
 	"github.com/tollgate/tollgate/shared/local/stack/shop"
+	"github.com/tollgate/tollgate/shared/provider/bank"
+	"github.com/tollgate/tollgate/shared/provider/paypal"
+	"github.com/tollgate/tollgate/shared/provider/stripe"
 )
 
 // A system is everything that runs, with a shop in it.
@@ -135,7 +138,7 @@ func begin(ctx context.Context, w world, p *printer, own *seat) (_ *system, err 
 	}
 	s.line("%s", s.paint(bold, "Tollgate, all of it on this machine"))
 	s.line("%d functions behind an API gateway, PostgreSQL, and stand-ins for Cloud Tasks, Pub/Sub,", len(stack.Functions()))
-	s.line("Cloud Scheduler and Stripe. Up in %.1f s.", time.Since(began).Seconds())
+	s.line("Cloud Scheduler, Stripe, PayPal and GoCardless. Up in %.1f s.", time.Since(began).Seconds())
 	return s, nil
 }
 
@@ -214,7 +217,9 @@ func (s *system) places() {
 	places := [][2]string{
 		{"API", s.stack.GatewayURL + "  (functions/openapi.yaml)"},
 		{"metrics", s.stack.MetricsURL()},
-		{"Stripe", s.stack.StripeURL + "/_sim/effects  (what was really done there)"},
+		{"Stripe", s.stack.ProviderURL(stripe.Name) + "/_sim/effects  (what was really done there)"},
+		{"PayPal", s.stack.ProviderURL(paypal.Name) + "/_sim/effects"},
+		{"bank", s.stack.ProviderURL(bank.Name) + "/_sim/effects"},
 		{"clock", s.stack.ClockURL + "/now  (" + clockHint + ")"},
 		{"database", fmt.Sprintf("psql '%s'", s.stack.DatabaseURL)},
 		{"log", s.log.Name()},

@@ -9,6 +9,9 @@ import (
 	"syscall"
 
 	"github.com/tollgate/tollgate/shared/local/stack"
+	"github.com/tollgate/tollgate/shared/provider/bank"
+	"github.com/tollgate/tollgate/shared/provider/paypal"
+	"github.com/tollgate/tollgate/shared/provider/stripe"
 )
 
 func (w world) file(name string) string { return filepath.Join(w.folder, name) }
@@ -26,6 +29,8 @@ type state struct {
 	GatewayURL          string `json:"gateway_url"`
 	ClockURL            string `json:"clock_url"`
 	StripeURL           string `json:"stripe_url"`
+	PayPalURL           string `json:"paypal_url"`
+	BankURL             string `json:"bank_url"`
 	MetricsURL          string `json:"metrics_url"`
 	DatabaseURL         string `json:"database_url"` // of a superuser
 	TasksAddr           string `json:"tasks_addr"`
@@ -40,7 +45,8 @@ func stateOf(s *stack.Stack) state {
 	tasks := s.TasksConfig()
 	return state{
 		PID:        os.Getpid(),
-		GatewayURL: s.GatewayURL, ClockURL: s.ClockURL, StripeURL: s.StripeURL, MetricsURL: s.MetricsURL(),
+		GatewayURL: s.GatewayURL, ClockURL: s.ClockURL, MetricsURL: s.MetricsURL(),
+		StripeURL: s.ProviderURL(stripe.Name), PayPalURL: s.ProviderURL(paypal.Name), BankURL: s.ProviderURL(bank.Name),
 		DatabaseURL: s.DatabaseURL,
 		TasksAddr:   s.Tasks.Addr(), TasksLocation: tasks.Location, TasksServiceAccount: tasks.ServiceAccount,
 		ResumeURL: tasks.ResumeURL, DeliverURL: tasks.DeliverURL, SealingKey: s.HostConfig().SealingKey,

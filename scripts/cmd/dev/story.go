@@ -75,7 +75,7 @@ func (s *story) tell(ctx context.Context) {
 	}
 	s.step(ctx, step{
 		"again", s.post("/v1/payments", key, request), http.StatusCreated, func(a shop.Answer) (string, error) {
-			authorized := s.stack.Sim.EffectsFor("tollgate_payment", p.ID)
+			authorized := s.stack.Stripe.EffectsFor("tollgate_payment", p.ID)
 			return "the same request with the same key: the same bytes, and no second charge", errors.Join(
 				want("the answer repeats the first", bytes.Equal(a.Body, first.Body), true),
 				want("Idempotent-Replayed", a.Header.Get("Idempotent-Replayed"), "true"),

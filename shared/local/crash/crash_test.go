@@ -300,7 +300,7 @@ func (r *rig) crash(t *testing.T, op operation, point string) {
 
 func (r *rig) count(kind providersim.EffectKind) int {
 	n := 0
-	for _, e := range r.Sim.Effects() {
+	for _, e := range r.Stripe.Effects() {
 		if e.Kind == kind {
 			n++
 		}

@@ -15,7 +15,7 @@ import (
 )
 
 // deaf keeps the simulator's webhooks from arriving, so that it is the resolver that must find out.
-func deaf(w *world) { w.Sim.SetWebhook("") }
+func deaf(w *world) { w.Stripe.SetWebhook("") }
 
 // The provider did it, its reply was lost, and it never tells us by itself either: a task finds out.
 func TestAnUnknownOutcomeIsResolvedByItsTask(t *testing.T) {
@@ -65,7 +65,7 @@ func TestAnUnknownOutcomeIsResolvedByTheSweep(t *testing.T) {
 
 func (w *world) inject(op providersim.Operation, kind providersim.FaultKind) {
 	w.t.Helper()
-	if err := w.Sim.Inject(providersim.Rule{Operation: op, Fault: providersim.Fault{Kind: kind}}); err != nil {
+	if err := w.Stripe.Inject(providersim.Rule{Operation: op, Fault: providersim.Fault{Kind: kind}}); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -80,7 +80,7 @@ func TestLateRepeatedAndReorderedMessages(t *testing.T) {
 	rule := func(kind providersim.FaultKind, p float64, wait time.Duration) providersim.Rule {
 		return providersim.Rule{Probability: p, Fault: providersim.Fault{Kind: kind, For: wait}}
 	}
-	err := w.Sim.SetPlan(providersim.Plan{Seed: 11, Rules: []providersim.Rule{
+	err := w.Stripe.SetPlan(providersim.Plan{Seed: 11, Rules: []providersim.Rule{
 		rule(providersim.WebhookDuplicate, 0.5, 0), rule(providersim.WebhookDelay, 0.3, 40*time.Minute),
 		rule(providersim.WebhookReorder, 0.3, time.Hour), rule(providersim.DropAfter, 0.2, 0),
 	}})
@@ -110,7 +110,7 @@ func TestLateRepeatedAndReorderedMessages(t *testing.T) {
 	if n := w.count(`SELECT count(*) FROM webhook_events WHERE state NOT IN ('applied', 'ignored')`); n != 0 {
 		t.Errorf("%d of the provider's events were not dealt with", n)
 	}
-	c := w.Sim.Counters()
+	c := w.Stripe.Counters()
 	for _, happened := range []string{"fault.webhook_duplicate", "fault.webhook_delay", "fault.webhook_reorder", "fault.drop_after"} {
 		if c[happened] == 0 {
 			t.Errorf("the plan never came to %s", happened)

@@ -192,7 +192,7 @@ func (w *world) wantEvents(p answer, types ...string) {
 // effects counts what the simulated Stripe really did about a payment.
 func (w *world) effects(p answer) map[string]int {
 	n := map[string]int{}
-	for _, e := range w.Sim.EffectsFor("tollgate_payment", p.ID) {
+	for _, e := range w.Stripe.EffectsFor("tollgate_payment", p.ID) {
 		n[string(e.Kind)]++
 	}
 	return n

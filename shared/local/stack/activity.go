@@ -69,7 +69,7 @@ func (h *Host) counted(next http.Handler) http.Handler {
 	})
 }
 
-func (h *Host) control(metrics http.Handler) http.Handler {
+func (h *Host) admin(metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /activity", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")

@@ -2,7 +2,6 @@ package stack
 
 import (
 	"maps"
-	"strings"
 
 	"github.com/tollgate/tollgate/functions/applywebhook"
 	"github.com/tollgate/tollgate/functions/cancelpayment"
@@ -36,17 +35,17 @@ type function struct {
 }
 
 var functions = []function{
-	{"createpayment", createpayment.Build, []group{database, stripeCalls, topics, resumeTasks, behindGateway}},
+	{"createpayment", createpayment.Build, []group{database, providerCalls, topics, resumeTasks, behindGateway}},
 	{"getpayment", getpayment.Build, []group{database, behindGateway}},
 	{"listpayments", listpayments.Build, []group{database, behindGateway}},
-	{"capturepayment", capturepayment.Build, []group{database, stripeCalls, topics, resumeTasks, behindGateway}},
-	{"cancelpayment", cancelpayment.Build, []group{database, stripeCalls, topics, resumeTasks, behindGateway}},
-	{"refundpayment", refundpayment.Build, []group{database, stripeCalls, topics, resumeTasks, behindGateway}},
-	{"ingestwebhook", ingestwebhook.Build, []group{database, stripeWebhooks, topics}},
-	{"applywebhook", applywebhook.Build, []group{database, stripeCalls, topics, resumeTasks, calledBy(pubsubAccount)}},
+	{"capturepayment", capturepayment.Build, []group{database, providerCalls, topics, resumeTasks, behindGateway}},
+	{"cancelpayment", cancelpayment.Build, []group{database, providerCalls, topics, resumeTasks, behindGateway}},
+	{"refundpayment", refundpayment.Build, []group{database, providerCalls, topics, resumeTasks, behindGateway}},
+	{"ingestwebhook", ingestwebhook.Build, []group{database, providerWebhooks, topics}},
+	{"applywebhook", applywebhook.Build, []group{database, providerCalls, topics, resumeTasks, calledBy(pubsubAccount)}},
 	{"notifymerchant", notifymerchant.Build, []group{database, deliverTasks, retries, calledBy(pubsubAccount)}},
 	{"deliverwebhook", deliverwebhook.Build, []group{database, deliverTasks, retries, signing, calledBy(tasksAccount)}},
-	{"resumepayment", resumepayment.Build, []group{database, stripeCalls, topics, resumeTasks, calledBy(tasksAccount)}},
+	{"resumepayment", resumepayment.Build, []group{database, providerCalls, topics, resumeTasks, calledBy(tasksAccount)}},
 	{"sweep", sweep.Build, []group{database, topics, resumeTasks, deliverTasks, calledBy(schedulerAccount)}},
 }
 
@@ -66,12 +65,12 @@ func database(c HostConfig, _ string) map[string]string {
 	return map[string]string{"DATABASE_URL": c.DatabaseURL, "DATABASE_POOL_MAX": "4"}
 }
 
-func stripeCalls(c HostConfig, _ string) map[string]string {
-	return map[string]string{"STRIPE_SECRET_KEY": c.StripeSecretKey, "STRIPE_API_BASE": c.StripeURL}
+func providerCalls(c HostConfig, _ string) map[string]string {
+	return c.Calls
 }
 
-func stripeWebhooks(c HostConfig, _ string) map[string]string {
-	return map[string]string{"STRIPE_WEBHOOK_SECRETS": strings.Join(c.StripeWebhookSecrets, ",")}
+func providerWebhooks(c HostConfig, _ string) map[string]string {
+	return c.Signatures
 }
 
 func topics(HostConfig, string) map[string]string {

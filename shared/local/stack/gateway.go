@@ -12,7 +12,7 @@ import (
 	"github.com/tollgate/tollgate/shared/local/apigateway"
 )
 
-// openGateway serves the API by its document, and has the simulator send its webhooks there.
+// openGateway serves the API by its document, and has the simulators send their webhooks there.
 func (s *Stack) openGateway(_ context.Context, o Options) error {
 	document := o.OpenAPI
 	if len(document) == 0 {
@@ -34,7 +34,9 @@ func (s *Stack) openGateway(_ context.Context, o Options) error {
 	if s.GatewayURL, err = s.serve(gateway, o.GatewayAddress, drain); err != nil {
 		return err
 	}
-	s.Sim.SetWebhook(s.GatewayURL + "/v1/provider-webhooks/stripe")
+	for _, p := range s.sites {
+		p.sim.SetWebhook(s.GatewayURL + "/v1/provider-webhooks/" + p.name)
+	}
 	return nil
 }
 

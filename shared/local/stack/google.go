@@ -13,7 +13,6 @@ import (
 	"github.com/tollgate/tollgate/shared/local/pubsubpush"
 	"github.com/tollgate/tollgate/shared/local/scheduler"
 	"github.com/tollgate/tollgate/shared/outbox"
-	"github.com/tollgate/tollgate/shared/provider/stripe"
 )
 
 // The Google Cloud project that isn't there, with the names and settings of terraform (tasks.tf, events.tf).
@@ -25,8 +24,8 @@ const (
 	providerEvents = "provider-events"
 )
 
-// ResumeQueue is the full name of the queue that carries open operations on.
-func ResumeQueue() string { return location + "/queues/" + outbox.ResumeQueue(stripe.Name) }
+// ResumeQueue is the full name of the queue that carries open operations with a provider on.
+func ResumeQueue(provider string) string { return location + "/queues/" + outbox.ResumeQueue(provider) }
 
 // DeliveryQueue is the full name of the queue of webhook deliveries.
 func DeliveryQueue() string { return location + "/queues/" + outbox.DeliveryQueue }
@@ -45,11 +44,19 @@ func (s *Stack) TasksClient(ctx context.Context) (*cloudtasksapi.Client, error) 
 	return cloudtasksapi.NewClient(ctx, s.Tasks.ClientOptions()...)
 }
 
-func (s *Stack) createQueues(ctx context.Context, _ Options) error {
-	for name, rates := range map[string]*cloudtaskspb.RateLimits{
-		ResumeQueue():   {MaxDispatchesPerSecond: 50, MaxConcurrentDispatches: 100},
+// queues are the queues with their limits.
+func queues() map[string]*cloudtaskspb.RateLimits {
+	limits := map[string]*cloudtaskspb.RateLimits{
 		DeliveryQueue(): {MaxDispatchesPerSecond: 500, MaxConcurrentDispatches: 1000},
-	} {
+	}
+	for _, provider := range Providers() {
+		limits[ResumeQueue(provider)] = &cloudtaskspb.RateLimits{MaxDispatchesPerSecond: 50, MaxConcurrentDispatches: 100}
+	}
+	return limits
+}
+
+func (s *Stack) createQueues(ctx context.Context, _ Options) error {
+	for name, rates := range queues() {
 		_, err := s.Tasks.CreateQueue(ctx, &cloudtaskspb.CreateQueueRequest{Parent: location, Queue: &cloudtaskspb.Queue{
 			Name: name, RateLimits: rates,
 			RetryConfig: &cloudtaskspb.RetryConfig{

@@ -26,18 +26,17 @@ import (
 // HostConfig is all that a Host has to know, as plain data: marshal it to JSON to run the functions in another
 // process. Addresses are hosts with ports.
 type HostConfig struct {
-	DatabaseURL          string            `json:"database_url"` // as the functions' role
-	Addresses            map[string]string `json:"addresses"`    // where each function listens
-	ControlAddress       string            `json:"control_address"`
-	PubSubAddress        string            `json:"pubsub_address"`
-	TasksAddress         string            `json:"tasks_address"`
-	ClockURL             string            `json:"clock_url"`
-	IssuerURL            string            `json:"issuer_url"` // of the callers' ID tokens
-	StripeURL            string            `json:"stripe_url"`
-	StripeSecretKey      string            `json:"stripe_secret_key"`
-	StripeWebhookSecrets []string          `json:"stripe_webhook_secrets"`
-	SealingKey           string            `json:"sealing_key"`
-	WebhookSchedule      string            `json:"webhook_schedule"` // empty: the functions' default
+	DatabaseURL     string            `json:"database_url"`  // as the functions' role
+	Addresses       map[string]string `json:"addresses"`     // where each function listens
+	AdminAddress    string            `json:"admin_address"` // of the Host itself
+	PubSubAddress   string            `json:"pubsub_address"`
+	TasksAddress    string            `json:"tasks_address"`
+	ClockURL        string            `json:"clock_url"`
+	IssuerURL       string            `json:"issuer_url"` // of the callers' ID tokens
+	Calls           map[string]string `json:"calls"`      // variables of the functions that call providers
+	Signatures      map[string]string `json:"signatures"` // variables of the function that providers call
+	SealingKey      string            `json:"sealing_key"`
+	WebhookSchedule string            `json:"webhook_schedule"` // empty: the functions' default
 }
 
 // URL is the address of a function: where it is called, and the audience of the tokens with which it is.
@@ -51,7 +50,7 @@ type HostOptions struct {
 }
 
 // Host serves the functions, each as production does: built by its own Build with an environment of its own, mounted
-// at the root of a listener of its own. Beside them is a control address:
+// at the root of a listener of its own. Beside them is an address of its own:
 //
 //	GET  /activity   {"in_flight": …, "begun": …}: requests being answered, what is done after the answer included
 //	POST /quiesce    answers when there was a moment without any
@@ -95,7 +94,7 @@ func StartHost(ctx context.Context, c HostConfig, o HostOptions) (_ *Host, err e
 			return nil, err
 		}
 	}
-	if err := h.serve("control", c.ControlAddress, h.control(metrics)); err != nil {
+	if err := h.serve("admin", c.AdminAddress, h.admin(metrics)); err != nil {
 		return nil, err
 	}
 	return h, nil

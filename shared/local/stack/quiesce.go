@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/tollgate/tollgate/shared/provider/providersim"
+	"github.com/tollgate/tollgate/shared/local/clock"
 )
 
 // Settle does what is due now, and what that makes due now, until all is quiet: no request is being answered, nothing
@@ -22,11 +22,19 @@ func (s *Stack) Advance(ctx context.Context, d time.Duration) error { return s.C
 // registerParticipants puts the watch over what is under way first: the clock asks in order, and whether the others
 // have something due is only certain once nothing is under way that may give it to them.
 func (s *Stack) registerParticipants() {
-	var host watched = remoteActivity{"http://" + s.hosts.ControlAddress}
+	var host watched = remoteActivity{"http://" + s.hosts.AdminAddress}
 	if s.host != nil {
 		host = &s.host.activity
 	}
-	s.Clock.Register(&quiescence{host: host, sim: s.Sim, now: s.Clock.Now}, simulated{s.Sim}, s.Tasks, s.PubSub, s.jobs)
+	var simulators []simulator
+	var acting []clock.Participant
+	for _, p := range s.sites {
+		simulators = append(simulators, p.sim)
+		acting = append(acting, simulated{p.sim})
+	}
+	s.Clock.Register(&quiescence{host: host, simulators: simulators, now: s.Clock.Now})
+	s.Clock.Register(acting...)
+	s.Clock.Register(s.Tasks, s.PubSub, s.jobs)
 }
 
 // run lets the clock do by itself what falls due.
@@ -50,12 +58,12 @@ type watched interface {
 }
 
 // quiescence is a clock.Participant that is due as long as something is under way that belongs to no other: requests
-// that a host answers, or works on after its answer, and webhooks that the simulator is sending.
+// that a host answers, or works on after its answer, and webhooks that a simulator is sending.
 type quiescence struct {
-	host    watched
-	sim     *providersim.Stripe
-	now     func() time.Time
-	waiting atomic.Bool
+	host       watched
+	simulators []simulator
+	now        func() time.Time
+	waiting    atomic.Bool
 }
 
 // NextDue implements clock.Participant.
@@ -66,12 +74,17 @@ func (q *quiescence) NextDue() (time.Time, bool) {
 	return q.now(), true
 }
 
-// quiet reports whether nothing is under way at a single instant: that of the simulator's answer. The host is looked
-// at on both sides of it, since each of the two keeps the other busy.
+// quiet reports whether nothing is under way at a single instant: that of the last simulator's answer. The host is
+// looked at on both sides of them, since host and simulators keep each other busy; a simulator does not keep another so.
 func (q *quiescence) quiet() bool {
 	before := q.host.read()
-	if before.InFlight > 0 || q.sim.Quiesce(ended) != nil {
+	if before.InFlight > 0 {
 		return false
+	}
+	for _, sim := range q.simulators {
+		if sim.Quiesce(ended) != nil {
+			return false
+		}
 	}
 	return q.host.read() == before
 }
@@ -82,10 +95,12 @@ func (q *quiescence) RunDue(ctx context.Context) error {
 		return nil
 	}
 	defer q.waiting.Store(false)
-	var both errgroup.Group
-	both.Go(func() error { return q.host.wait(ctx) })
-	both.Go(func() error { return q.sim.Quiesce(ctx) })
-	return both.Wait()
+	var all errgroup.Group
+	all.Go(func() error { return q.host.wait(ctx) })
+	for _, sim := range q.simulators {
+		all.Go(func() error { return sim.Quiesce(ctx) })
+	}
+	return all.Wait()
 }
 
 // ended is a context that is over, for asking whether there is anything to wait for.
@@ -95,19 +110,19 @@ var ended = func() context.Context {
 	return ctx
 }()
 
-// simulated makes the simulator a clock.Participant.
-type simulated struct{ *providersim.Stripe }
+// simulated makes a simulator a clock.Participant.
+type simulated struct{ simulator }
 
 func (s simulated) RunDue(ctx context.Context) error {
-	s.Stripe.RunDue(ctx)
+	s.simulator.RunDue(ctx)
 	return ctx.Err()
 }
 
 // remoteActivity watches a host in another process. One that does not answer is dead, and busy with nothing.
-type remoteActivity struct{ control string }
+type remoteActivity struct{ admin string }
 
 func (r remoteActivity) read() Activity {
-	resp, err := http.Get(r.control + "/activity")
+	resp, err := http.Get(r.admin + "/activity")
 	if err != nil {
 		return Activity{}
 	}
@@ -120,7 +135,7 @@ func (r remoteActivity) read() Activity {
 }
 
 func (r remoteActivity) wait(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.control+"/quiesce", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.admin+"/quiesce", nil)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,7 @@
 //
 // It has two halves. A Host serves the functions, in this process or in another that may be killed at any instant. A
 // Stack is everything else: PostgreSQL, the clock, the issuer of ID tokens, Cloud Tasks, Pub/Sub, the scheduler, the
-// Stripe simulator and the API gateway. The names, limits and accounts are those of terraform.
+// providers' simulators and the API gateway. The names, limits and accounts are those of terraform.
 //
 // It owns no behaviour of its own beyond the wiring: what the system does it does here by the same code as in
 // production, with the functions' database role. It is for tests and scripts/dev, and never linked into a deployed
@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"time"
 
@@ -59,30 +60,37 @@ type Options struct {
 	WebhookSchedule string // waits between attempts; empty: the functions' default
 	PubSubChaos     pubsubpush.Chaos
 	TasksChaos      cloudtasks.Chaos
-	Seed            uint64 // of the simulator's identifiers
+	Seed            uint64 // of the simulators' identifiers
+
+	// Calls are more variables of the functions that call providers, such as timeouts.
+	Calls map[string]string
 }
 
 // Stack is a running local system.
 type Stack struct {
 	Clock  *clock.Clock
-	Sim    *providersim.Stripe
 	Tasks  *cloudtasks.Server
 	PubSub *pubsubpush.Server
 	Tokens *oidc.Issuer
+
+	// The providers.
+	Stripe *providersim.Stripe
+	PayPal *providersim.PayPal
+	Bank   *providersim.GoCardless
 
 	// DB is a superuser's, for looking and for what operators do. The functions have their own connections.
 	DB *pgxpool.Pool
 
 	// Where things are served.
-	GatewayURL  string // to merchants, and to Stripe
+	GatewayURL  string // to merchants, and to the providers
 	DatabaseURL string // to a superuser
 	ClockURL    string
-	StripeURL   string
 	IssuerURL   string
 
 	host   *Host // nil when it is elsewhere
 	hosts  HostConfig
 	jobs   *scheduler.Scheduler
+	sites  []*site         // the providers
 	server *pglocal.Server // nil when the database was given
 	newID  func() id.ID
 	undo   []func() // in order of making; run backwards
@@ -152,11 +160,7 @@ func (s *Stack) startServices(ctx context.Context, o Options) (err error) {
 	if err := s.startIssuer(); err != nil {
 		return err
 	}
-	s.Sim = providersim.NewStripe(providersim.StripeConfig{
-		Now: s.Clock.Now, SecretKeys: []string{stripeKey}, WebhookSecrets: []string{stripeWebhookSecret}, Seed: o.Seed,
-	})
-	s.defers(s.Sim.Close)
-	if s.StripeURL, err = s.serve(s.Sim, "", cut); err != nil {
+	if err := s.startProviders(o.Seed); err != nil {
 		return err
 	}
 	s.Tasks, err = cloudtasks.New(cloudtasks.Options{
@@ -189,11 +193,6 @@ func (s *Stack) startIssuer() (err error) {
 	return nil
 }
 
-const (
-	stripeKey           = "sk_test_local"
-	stripeWebhookSecret = "whsec_local"
-)
-
 func (s *Stack) hostConfig(o Options) (HostConfig, error) {
 	var ports reservation
 	addresses, err := ports.reserve(len(functions) + 1)
@@ -204,11 +203,12 @@ func (s *Stack) hostConfig(o Options) (HostConfig, error) {
 	sealing := make([]byte, 32)
 	_, _ = rand.Read(sealing) // never fails
 	c := HostConfig{
-		Addresses: map[string]string{}, ControlAddress: addresses[len(functions)],
+		Addresses: map[string]string{}, AdminAddress: addresses[len(functions)],
 		PubSubAddress: s.PubSub.Addr(), TasksAddress: s.Tasks.Addr(), ClockURL: s.ClockURL, IssuerURL: s.IssuerURL,
-		StripeURL: s.StripeURL, StripeSecretKey: stripeKey, StripeWebhookSecrets: []string{stripeWebhookSecret},
+		Calls: s.accounts(), Signatures: s.signatures(),
 		SealingKey: base64.StdEncoding.EncodeToString(sealing), WebhookSchedule: o.WebhookSchedule,
 	}
+	maps.Copy(c.Calls, o.Calls)
 	for i, f := range functions {
 		c.Addresses[f.name] = addresses[i]
 	}
@@ -230,7 +230,7 @@ func (s *Stack) connect(ctx context.Context, o Options) error {
 func (s *Stack) HostConfig() HostConfig { return s.hosts }
 
 // MetricsURL shows what the functions measured, as Prometheus text.
-func (s *Stack) MetricsURL() string { return "http://" + s.hosts.ControlAddress + "/metrics" }
+func (s *Stack) MetricsURL() string { return "http://" + s.hosts.AdminAddress + "/metrics" }
 
 const hostPoll = 10 * time.Millisecond
 
@@ -239,7 +239,7 @@ func (s *Stack) AwaitHost(ctx context.Context) error {
 	tick := time.NewTicker(hostPoll)
 	defer tick.Stop()
 	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.hosts.ControlAddress+"/activity", nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.hosts.AdminAddress+"/activity", nil)
 		if err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package stack
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -9,7 +10,6 @@ import (
 	"os"
 	"regexp"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -68,14 +68,39 @@ func TestFunctionsAreThoseOfTerraform(t *testing.T) {
 	}
 }
 
+// The queues here are those that terraform makes.
+func TestQueuesAreThoseOfTerraform(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../../terraform/tasks.tf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	type rates struct{ perSecond, concurrent string }
+	deployed, local := map[string]rates{}, map[string]rates{}
+	for _, r := range queueRow.FindAllStringSubmatch(string(text), -1) {
+		deployed[location+"/queues/"+r[1]] = rates{r[2], r[3]}
+	}
+	for name, limits := range queues() {
+		local[name] = rates{fmt.Sprint(limits.MaxDispatchesPerSecond), fmt.Sprint(limits.MaxConcurrentDispatches)}
+	}
+	if diff := cmp.Diff(deployed, local, cmp.AllowUnexported(rates{})); diff != "" {
+		t.Errorf("queues (-terraform +here):\n%s", diff)
+	}
+}
+
+var queueRow = regexp.MustCompile(`(?m)^    ([\w-]+)\s*= \{ per_second = (\d+), concurrent = (\d+) \}$`)
+
+var secretive = regexp.MustCompile("SECRET|SEALING|TOKEN")
+
 // A function has the secrets that it uses, and no others.
 func TestSecretsGoOnlyWhereTheyAreUsed(t *testing.T) {
 	t.Parallel()
-	c := HostConfig{StripeSecretKey: "key", StripeWebhookSecrets: []string{"secret"}, SealingKey: "seal"}
+	var s Stack
+	c := HostConfig{Calls: s.accounts(), Signatures: s.signatures(), SealingKey: "seal"}
 	holders := map[string][]string{}
 	for _, f := range functions {
 		for name := range f.variables(c) {
-			if strings.Contains(name, "SECRET") || strings.Contains(name, "SEALING") {
+			if secretive.MatchString(name) {
 				holders[name] = append(holders[name], f.name)
 			}
 		}
@@ -83,10 +108,14 @@ func TestSecretsGoOnlyWhereTheyAreUsed(t *testing.T) {
 	for _, names := range holders {
 		slices.Sort(names)
 	}
+	callers := []string{"applywebhook", "cancelpayment", "capturepayment", "createpayment", "refundpayment", "resumepayment"}
 	want := map[string][]string{
-		"STRIPE_SECRET_KEY":      {"applywebhook", "cancelpayment", "capturepayment", "createpayment", "refundpayment", "resumepayment"},
-		"STRIPE_WEBHOOK_SECRETS": {"ingestwebhook"},
-		"WEBHOOK_SEALING_KEY":    {"deliverwebhook"},
+		"STRIPE_SECRET_KEY":          callers,
+		"PAYPAL_CLIENT_SECRET":       callers,
+		"GOCARDLESS_ACCESS_TOKEN":    callers,
+		"STRIPE_WEBHOOK_SECRETS":     {"ingestwebhook"},
+		"GOCARDLESS_WEBHOOK_SECRETS": {"ingestwebhook"},
+		"WEBHOOK_SEALING_KEY":        {"deliverwebhook"},
 	}
 	if diff := cmp.Diff(want, holders); diff != "" {
 		t.Errorf("who has which secret (-want +got):\n%s", diff)
