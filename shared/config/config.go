@@ -89,16 +89,44 @@ func Map(values map[string]string) func(string) (string, bool) {
 // value is the content of that file without its last line break. Strings in lists
 // lose the spaces around them. URLs must be absolute.
 //
+// A nested struct whose pointer is a Reader reads itself.
+//
 // The error is an *Error with every mistake. It does not repeat the values of
 // strings, lists and URLs, which may be secret.
 func Load[T any](lookup func(string) (string, bool)) (T, error) {
 	var settings, none T
-	l := loader{lookup: lookup}
-	l.load(reflect.ValueOf(&settings).Elem(), "")
-	if len(l.mistakes) > 0 {
-		return none, &Error{l.mistakes}
+	if err := Fill(lookup, "", &settings); err != nil {
+		return none, err
 	}
 	return settings, nil
+}
+
+// Fill is Load into a struct that holds its defaults already: a field whose variable
+// is not set, and that has no envDefault, keeps its value. All names begin with prefix.
+func Fill[T any](lookup func(string) (string, bool), prefix string, settings *T) error {
+	l := loader{lookup: lookup}
+	l.load(reflect.ValueOf(settings).Elem(), prefix)
+	if len(l.mistakes) > 0 {
+		return &Error{l.mistakes}
+	}
+	return nil
+}
+
+// Reader is a part of a configuration that depends on another part of it, such as what
+// is needed of the providers that are enabled. It is a field with a name: embedded, it
+// would stand for the whole struct.
+type Reader interface {
+	// ReadConfig fills the part in. It returns what is wrong, which is reported with
+	// all the rest.
+	ReadConfig(lookup func(string) (string, bool)) []Mistake
+}
+
+// Mistakes are those of an error that Load or Fill returned.
+func Mistakes(err error) []Mistake {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Mistakes
+	}
+	return nil
 }
 
 type loader struct {
@@ -118,9 +146,21 @@ func (l *loader) load(v reflect.Value, prefix string) {
 				l.mistakes = append(l.mistakes, Mistake{name, problem, field.Tag.Get("desc"), field.Tag.Get("who")})
 			}
 		case field.Type.Kind() == reflect.Struct && (field.IsExported() || field.Anonymous):
+			if reader, ok := readerOf(v.Field(i), field); ok {
+				l.mistakes = append(l.mistakes, reader.ReadConfig(l.lookup)...)
+				continue
+			}
 			l.load(v.Field(i), prefix+field.Tag.Get("envPrefix"))
 		}
 	}
+}
+
+func readerOf(v reflect.Value, field reflect.StructField) (Reader, bool) {
+	if field.Anonymous || !field.IsExported() {
+		return nil, false
+	}
+	reader, ok := v.Addr().Interface().(Reader)
+	return reader, ok
 }
 
 // set parses one variable into its field and returns what is wrong with it, or "".
@@ -138,6 +178,9 @@ func (l *loader) set(v reflect.Value, field reflect.StructField, prefix, name, o
 	value, problem := l.value(name)
 	if problem != "" {
 		return problem
+	}
+	if _, defaulted := field.Tag.Lookup("envDefault"); value == "" && options == "" && !defaulted {
+		return "" // it keeps what it holds
 	}
 	environment := map[string]string{}
 	if value != "" {

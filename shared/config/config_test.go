@@ -211,3 +211,72 @@ func TestOneMistake(t *testing.T) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
+
+type pool struct {
+	Size    int           `env:"SIZE" desc:"connections" who:"terraform"`
+	Wait    time.Duration `env:"WAIT"`
+	Retries int           `env:"RETRIES" envDefault:"3"`
+	Kind    string
+}
+
+func TestFillKeepsWhatIsNotSet(t *testing.T) {
+	t.Parallel()
+	got := pool{Size: 4, Wait: time.Second, Retries: 9, Kind: "small"}
+	err := Fill(Map(map[string]string{"DB_WAIT": "5s", "SIZE": "7"}), "DB_", &got)
+	if want := (pool{Size: 4, Wait: 5 * time.Second, Retries: 3, Kind: "small"}); err != nil || got != want {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	err = Fill(Map(map[string]string{"DB_SIZE": "many", "DB_WAIT": "5"}), "DB_", &got)
+	if m := Mistakes(err); len(m) != 2 || m[0].Variable != "DB_SIZE" || m[0].Who != "terraform" || m[1].Variable != "DB_WAIT" {
+		t.Errorf("mistakes %+v", m)
+	}
+	if m := Mistakes(errors.New("another")); m != nil {
+		t.Errorf("mistakes %+v", m)
+	}
+}
+
+// shops is a part that reads itself: what a shop needs is asked for only if it is open.
+type shops struct {
+	Open []string `env:"OPEN"`
+	Keys map[string]string
+}
+
+func (s *shops) ReadConfig(lookup func(string) (string, bool)) (mistakes []Mistake) {
+	names, err := Load[struct {
+		Open []string `env:"OPEN,required"`
+	}](lookup)
+	mistakes = Mistakes(err)
+	s.Open, s.Keys = names.Open, map[string]string{}
+	for _, name := range names.Open {
+		key, err := Load[struct {
+			Key string `env:"KEY,required"`
+		}](func(variable string) (string, bool) { return lookup(strings.ToUpper(name) + "_" + variable) })
+		mistakes = append(mistakes, Mistakes(err)...)
+		s.Keys[name] = key.Key
+	}
+	return mistakes
+}
+
+func TestAPartReadsItself(t *testing.T) {
+	t.Parallel()
+	type shopping struct {
+		Shops shops
+		URL   string `env:"URL,required"`
+	}
+	vars := map[string]string{"OPEN": "north,south", "NORTH_KEY": "n", "SOUTH_KEY": "s", "URL": "u"}
+	got, err := Load[shopping](Map(vars))
+	if want := map[string]string{"north": "n", "south": "s"}; err != nil || !cmp.Equal(got.Shops.Keys, want) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	vars["OPEN"] = "north"
+	delete(vars, "SOUTH_KEY")
+	if _, err := Load[shopping](Map(vars)); err != nil {
+		t.Errorf("a closed shop needs a key: %v", err)
+	}
+	delete(vars, "NORTH_KEY")
+	delete(vars, "URL")
+	_, err = Load[shopping](Map(vars))
+	if m := Mistakes(err); len(m) != 2 || m[0].Variable != "KEY" || m[1].Variable != "URL" {
+		t.Errorf("mistakes %+v", m)
+	}
+}

@@ -23,20 +23,13 @@ const Name = "bank"
 // this is what other providers state at least.
 const keyWindow = 24 * time.Hour
 
-// Timeouts of one request, unless Options has others.
-const (
-	defaultConnectTimeout = 5 * time.Second
-	defaultReadTimeout    = 15 * time.Second
-)
-
 // Adapter is GoCardless behind the provider port. It is safe for concurrent use.
 type Adapter struct {
 	base      string
 	token     telemetry.Secret
 	http      *http.Client
 	transport *wire.Transport
-	budget    time.Duration // of an authorize, which is on the payer's time
-	mode      string
+	account   string
 	log       *slog.Logger
 	now       func() time.Time
 }
@@ -52,8 +45,8 @@ type Options struct {
 	Dial wire.Dialer
 
 	// ConnectTimeout bounds DNS, TCP and TLS together, ReadTimeout everything after
-	// it, of each request. 0 means 5 s and 15 s. An authorize, which takes two
-	// requests, has no more than the two together.
+	// it, of each request. 0 is no limit but the one of the call's context, which is the
+	// one for an authorize's two requests together.
 	ConnectTimeout, ReadTimeout time.Duration
 }
 
@@ -68,16 +61,13 @@ func New(cfg Config, opt Options) (*Adapter, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	opt.ConnectTimeout = cmp.Or(opt.ConnectTimeout, defaultConnectTimeout)
-	opt.ReadTimeout = cmp.Or(opt.ReadTimeout, defaultReadTimeout)
 	transport := wire.New(opt.Dial, wire.Limits{Connect: opt.ConnectTimeout, Read: opt.ReadTimeout})
 	return &Adapter{
 		base:      strings.TrimRight(cfg.APIBase, "/"),
 		token:     cfg.AccessToken,
 		http:      transport.Client(),
 		transport: transport,
-		budget:    opt.ConnectTimeout + opt.ReadTimeout,
-		mode:      modeOf(cfg.APIBase),
+		account:   cmp.Or(cfg.Account, modeOf(cfg.APIBase)),
 		log:       opt.Log,
 		now:       opt.Now,
 	}, nil
@@ -86,8 +76,9 @@ func New(cfg Config, opt Options) (*Adapter, error) {
 // Name is "bank".
 func (*Adapter) Name() string { return Name }
 
-// Account is "live" or "sandbox", after the address: the name of the one account.
-func (a *Adapter) Account() string { return a.mode }
+// Account is the configured name of the one account, or "live" or "sandbox", after the
+// address.
+func (a *Adapter) Account() string { return a.account }
 
 // Close closes idle connections. Calls under way go on.
 func (a *Adapter) Close() { a.transport.Close() }
@@ -126,9 +117,6 @@ func (a *Adapter) Execute(ctx context.Context, call provider.Call) provider.Resu
 	var v verdict
 	switch o.Step {
 	case provider.Authorize:
-		ctx, cancel := context.WithTimeout(ctx, a.budget)
-		defer cancel()
-		d.ctx = ctx
 		v = d.authorize(o)
 	case provider.Void:
 		v = d.void(o)

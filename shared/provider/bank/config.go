@@ -14,6 +14,7 @@ import (
 type Config struct {
 	AccessToken telemetry.Secret `env:"GOCARDLESS_ACCESS_TOKEN,required" desc:"access token of the GoCardless account, with read and write access" who:"the operator, in Secret Manager"`
 	APIBase     string           `env:"GOCARDLESS_API_BASE" envDefault:"https://api.gocardless.com" desc:"where GoCardless's API is; another address for the sandbox and simulators" who:"terraform"`
+	Account     string           `env:"GOCARDLESS_ACCOUNT" desc:"name of the account, another one whenever the token is of another account; live or sandbox if not set" who:"the operator"`
 }
 
 // WebhookConfig is what the checking of GoCardless's webhooks needs.
@@ -38,7 +39,8 @@ func (c Config) validate() error {
 	return nil
 }
 
-// The names of the account, by environment: GoCardless has a live one and a sandbox.
+// The names of the account if the configuration has none, by environment: GoCardless has
+// a live one and a sandbox.
 const (
 	liveMode    = "live"
 	sandboxMode = "sandbox"

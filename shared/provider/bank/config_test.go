@@ -72,6 +72,18 @@ func TestConfigIsRefused(t *testing.T) {
 	}
 }
 
+func TestTheAccountHasTheConfiguredName(t *testing.T) {
+	t.Parallel()
+	a, err := New(Config{AccessToken: testToken, APIBase: "http://127.0.0.1:1", Account: "shop-eu"}, Options{Now: func() time.Time { return noon }})
+	if err != nil || a.Account() != "shop-eu" {
+		t.Fatalf("%v, %v", a, err)
+	}
+	e, err := a.ParseEvent([]byte(`{"id":"EV1","created_at":"2026-11-23T12:00:00Z","resource_type":"payments","action":"created","links":{"payment":"PM1"}}`))
+	if err != nil || e.Account != "shop-eu" {
+		t.Errorf("an event of %q, %v", e.Account, err)
+	}
+}
+
 func TestCapabilities(t *testing.T) {
 	t.Parallel()
 	a := newAdapter(t, "http://127.0.0.1:1", Options{})

@@ -31,7 +31,7 @@ type event struct {
 func (a *Adapter) ParseEvent(body []byte) (provider.Event, error) {
 	e, err := ParseEvent(body)
 	if err == nil {
-		e.Account = a.mode
+		e.Account = a.account
 	}
 	return e, err
 }

@@ -13,13 +13,10 @@ import (
 // SignatureHeader carries the signature of a webhook.
 const SignatureHeader = "Webhook-Signature"
 
-// InvalidSignatureStatus is what GoCardless wants a webhook with a bad signature to be
-// answered with: https://developer.gocardless.com/api-reference/#webhooks-overview
-const InvalidSignatureStatus = 498
-
 // Verify checks the Webhook-Signature header of a webhook against its raw body: it
 // must be the HMAC-SHA256 of the body under one of the secrets, in hexadecimal. The
-// error is a fault with the code signature_invalid.
+// error is a fault with the code bank_signature_invalid, which is answered with 498, as
+// GoCardless asks: https://developer.gocardless.com/api-reference/#webhooks-overview
 //
 // The signature covers no time, so that a webhook that was overheard can be sent
 // again for ever. What makes that harmless is that an event is recorded once by its
@@ -49,5 +46,5 @@ func Verify(header string, body []byte, secrets []telemetry.Secret) error {
 }
 
 func badSignature(format string, args ...any) error {
-	return fault.New(fault.SignatureInvalid, "The "+SignatureHeader+" header is refused: "+format+".", args...)
+	return fault.New(fault.BankSignatureInvalid, "The "+SignatureHeader+" header is refused: "+format+".", args...)
 }

@@ -45,7 +45,7 @@ func TestVerify(t *testing.T) {
 		{"two of them", sign(oldSecret, body) + "," + sign(newSecret, body), both, false},
 	} {
 		err := Verify(c.header, body, c.secrets)
-		if (err == nil) != c.ok || err != nil && !fault.Is(err, fault.SignatureInvalid) {
+		if (err == nil) != c.ok || err != nil && !fault.Is(err, fault.BankSignatureInvalid) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}

@@ -93,7 +93,7 @@ func (b *bench) receive(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		b.t.Errorf("webhook: %v", err)
-		w.WriteHeader(bank.InvalidSignatureStatus)
+		w.WriteHeader(498)
 		return
 	}
 	events, err := bank.ParseEvents(body)

@@ -30,12 +30,6 @@ const (
 // https://www.paypal.com/us/cshelp/article/how-do-i-issue-a-refund-help101
 const refundWindow = 180 * 24 * time.Hour
 
-// Timeouts of one request, unless Options has others. A step makes up to four.
-const (
-	defaultConnectTimeout = 3 * time.Second
-	defaultReadTimeout    = 10 * time.Second
-)
-
 // Adapter is PayPal behind the provider port. It is safe for concurrent use.
 type Adapter struct {
 	base, clientID string
@@ -43,7 +37,7 @@ type Adapter struct {
 	transport      *wire.Transport
 	client         *http.Client
 	tokens         tokens
-	mode           string
+	account        string
 	log            *slog.Logger
 	now            func() time.Time
 }
@@ -59,7 +53,7 @@ type Options struct {
 	Dial wire.Dialer
 
 	// ConnectTimeout bounds DNS, TCP and TLS together, ReadTimeout everything after
-	// it, of each request. 0 means 3 s and 10 s.
+	// it, of each request. 0 is no limit but the one of the call's context.
 	ConnectTimeout, ReadTimeout time.Duration
 }
 
@@ -74,21 +68,20 @@ func New(cfg Config, opt Options) (*Adapter, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	transport := wire.New(opt.Dial, wire.Limits{
-		Connect: cmp.Or(opt.ConnectTimeout, defaultConnectTimeout), Read: cmp.Or(opt.ReadTimeout, defaultReadTimeout),
-	})
+	transport := wire.New(opt.Dial, wire.Limits{Connect: opt.ConnectTimeout, Read: opt.ReadTimeout})
 	return &Adapter{
 		base: strings.TrimRight(cfg.APIBase, "/"), clientID: cfg.ClientID, clientSecret: cfg.ClientSecret,
 		transport: transport, client: transport.Client(), tokens: tokens{turn: make(chan struct{}, 1)},
-		mode: modeOf(cfg.APIBase), log: opt.Log, now: opt.Now,
+		account: cmp.Or(cfg.Account, modeOf(cfg.APIBase)), log: opt.Log, now: opt.Now,
 	}, nil
 }
 
 // Name is "paypal".
 func (*Adapter) Name() string { return Name }
 
-// Account is "live" or "sandbox", after the API's address.
-func (a *Adapter) Account() string { return a.mode }
+// Account is the configured name of the one account, or "live" or "sandbox", after the
+// API's address.
+func (a *Adapter) Account() string { return a.account }
 
 // Close closes idle connections. Calls under way go on.
 func (a *Adapter) Close() { a.transport.Close() }

@@ -1,6 +1,7 @@
 package paypal
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -15,6 +16,7 @@ type Config struct {
 	ClientID     string           `env:"PAYPAL_CLIENT_ID,required" desc:"client id of the PayPal app" who:"the operator"`
 	ClientSecret telemetry.Secret `env:"PAYPAL_CLIENT_SECRET,required" desc:"secret of the PayPal app" who:"the operator, in Secret Manager"`
 	APIBase      string           `env:"PAYPAL_API_BASE" envDefault:"https://api-m.paypal.com" desc:"where PayPal's API is: https://api-m.sandbox.paypal.com for the sandbox, another address only for simulators" who:"terraform"`
+	Account      string           `env:"PAYPAL_ACCOUNT" desc:"name of the account, another one whenever the app is of another account; live or sandbox if not set" who:"the operator"`
 }
 
 // WebhookConfig is what the checking of PayPal's webhooks needs.
@@ -22,10 +24,11 @@ type WebhookConfig struct {
 	WebhookID string `env:"PAYPAL_WEBHOOK_ID,required" desc:"id of the webhook, as PayPal's dashboard shows it: part of what is signed" who:"the operator"`
 	Verify    string `env:"PAYPAL_WEBHOOK_VERIFY" envDefault:"offline" desc:"offline checks signatures here, api asks PayPal" who:"terraform"`
 	CertBase  string `env:"PAYPAL_WEBHOOK_CERT_BASE" envDefault:"https://api.paypal.com" desc:"the one origin that signing certificates may come from: https://api.sandbox.paypal.com for the sandbox, a loopback address only for simulators" who:"terraform"`
+	CA        string `env:"PAYPAL_WEBHOOK_CA" desc:"PEM of the authority behind a simulator's signing certificates; never set for PayPal itself" who:"the local stack"`
 }
 
-// Modes of an account, which are also the names it is known by: PayPal's events and
-// objects don't name it.
+// Modes of an account, which are also the names it is known by if the configuration has
+// none: PayPal's events and objects don't name it.
 const (
 	liveMode    = "live"
 	sandboxMode = "sandbox"
@@ -41,6 +44,26 @@ const (
 	verifyOffline = "offline"
 	verifyByAPI   = "api"
 )
+
+// AsksPayPal reports whether PayPal checks the signatures, which takes its credentials.
+func (c WebhookConfig) AsksPayPal() bool { return c.Verify == verifyByAPI }
+
+// Roots are the authorities that signing certificates are checked against; nil is the
+// system's.
+func (c WebhookConfig) Roots() (*x509.CertPool, error) {
+	if c.CA == "" {
+		return nil, nil
+	}
+	base, err := origin(c.CertBase)
+	if err != nil || !isLoopback(base) {
+		return nil, errors.New("paypal: PAYPAL_WEBHOOK_CA is for simulators alone, with a loopback PAYPAL_WEBHOOK_CERT_BASE")
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM([]byte(c.CA)) {
+		return nil, errors.New("paypal: PAYPAL_WEBHOOK_CA is not a certificate in PEM")
+	}
+	return roots, nil
+}
 
 func (c Config) validate() error {
 	for name, value := range map[string]string{"PAYPAL_CLIENT_ID": c.ClientID, "PAYPAL_CLIENT_SECRET": c.ClientSecret.Reveal()} {

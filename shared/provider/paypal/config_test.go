@@ -78,3 +78,32 @@ func TestCapabilities(t *testing.T) {
 		t.Errorf("%+v", caps)
 	}
 }
+
+func TestTheAccountHasTheConfiguredName(t *testing.T) {
+	t.Parallel()
+	a, err := New(Config{ClientID: "app", ClientSecret: "hush", APIBase: "https://api-m.paypal.com", Account: "shop-eu"},
+		Options{Now: func() time.Time { return noon }})
+	if err != nil || a.Account() != "shop-eu" {
+		t.Fatalf("%v, %v", a, err)
+	}
+	e, err := a.ParseEvent([]byte(`{"id":"WH1","event_type":"CUSTOMER.DISPUTE.CREATED","create_time":"2026-11-23T12:00:00Z","resource":{}}`))
+	if err != nil || e.Account != "shop-eu" {
+		t.Errorf("an event of %q, %v", e.Account, err)
+	}
+}
+
+func TestASimulatorsAuthority(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		base, ca, says string
+	}{
+		"none":             {"https://api.paypal.com", "", ""},
+		"of PayPal itself": {"https://api.paypal.com", "-----BEGIN CERTIFICATE-----", "for simulators alone"},
+		"no certificate":   {"http://127.0.0.1:1", "hush", "not a certificate"},
+	} {
+		roots, err := WebhookConfig{CertBase: c.base, CA: c.ca}.Roots()
+		if roots != nil || (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v, %v", name, roots, err)
+		}
+	}
+}

@@ -19,7 +19,7 @@ import (
 func (a *Adapter) ParseEvent(body []byte) (provider.Event, error) {
 	e, err := ParseEvent(body)
 	if err == nil {
-		e.Account = a.mode
+		e.Account = a.account
 	}
 	return e, err
 }

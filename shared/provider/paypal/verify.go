@@ -2,7 +2,6 @@ package paypal
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto"
 	"crypto/rsa"
@@ -67,7 +66,7 @@ type VerifierOptions struct {
 	API   *Adapter
 	Dial  wire.Dialer // nil is TCP
 
-	// Timeouts of fetching a certificate; 0 means 3 s and 10 s.
+	// Timeouts of fetching a certificate; 0 is no limit but the one of Verify's context.
 	ConnectTimeout, ReadTimeout time.Duration
 }
 
@@ -86,9 +85,7 @@ func NewVerifier(cfg WebhookConfig, opt VerifierOptions) (*Verifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	transport := wire.New(opt.Dial, wire.Limits{
-		Connect: cmp.Or(opt.ConnectTimeout, defaultConnectTimeout), Read: cmp.Or(opt.ReadTimeout, defaultReadTimeout),
-	})
+	transport := wire.New(opt.Dial, wire.Limits{Connect: opt.ConnectTimeout, Read: opt.ReadTimeout})
 	return &Verifier{
 		cfg: cfg, base: base, roots: opt.Roots, transport: transport, client: transport.Client(), api: opt.API, now: opt.Now,
 		certs: map[string]certificate{},

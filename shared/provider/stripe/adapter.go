@@ -24,18 +24,13 @@ const Name = "stripe"
 // https://docs.stripe.com/api/idempotent_requests ("at least 24 hours")
 const keyWindow = 24 * time.Hour
 
-// Timeouts of one request, unless Options has others.
-const (
-	defaultConnectTimeout = 2 * time.Second
-	defaultReadTimeout    = 5 * time.Second
-)
-
 // Adapter is Stripe behind the provider port. It is safe for concurrent use.
 type Adapter struct {
 	intents   paymentintent.Client
 	refunds   refund.Client
 	transport *wire.Transport
 	mode      string
+	account   string
 	log       *slog.Logger
 	now       func() time.Time
 }
@@ -51,7 +46,7 @@ type Options struct {
 	Dial wire.Dialer
 
 	// ConnectTimeout bounds DNS, TCP and TLS together, ReadTimeout everything after
-	// it. 0 means 2 s and 5 s.
+	// it. 0 is no limit but the one of the call's context.
 	ConnectTimeout, ReadTimeout time.Duration
 }
 
@@ -66,8 +61,6 @@ func New(cfg Config, opt Options) (*Adapter, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	opt.ConnectTimeout = cmp.Or(opt.ConnectTimeout, defaultConnectTimeout)
-	opt.ReadTimeout = cmp.Or(opt.ReadTimeout, defaultReadTimeout)
 	transport := wire.New(opt.Dial, wire.Limits{Connect: opt.ConnectTimeout, Read: opt.ReadTimeout})
 	backend := stripego.GetBackendWithConfig(stripego.APIBackend, &stripego.BackendConfig{
 		URL:               stripego.String(strings.TrimRight(cfg.APIBase, "/")),
@@ -83,6 +76,7 @@ func New(cfg Config, opt Options) (*Adapter, error) {
 		refunds:   refund.Client{B: backend, Key: key},
 		transport: transport,
 		mode:      modeOf(cfg.SecretKey),
+		account:   cmp.Or(cfg.Account, modeOf(cfg.SecretKey)),
 		log:       opt.Log,
 		now:       opt.Now,
 	}, nil
@@ -91,9 +85,8 @@ func New(cfg Config, opt Options) (*Adapter, error) {
 // Name is "stripe".
 func (*Adapter) Name() string { return Name }
 
-// Account is "live" or "test", after the key: the name of the one account, as events
-// state it too.
-func (a *Adapter) Account() string { return a.mode }
+// Account is the configured name of the one account, or "live" or "test", after the key.
+func (a *Adapter) Account() string { return a.account }
 
 // Close closes idle connections. Calls under way go on.
 func (a *Adapter) Close() { a.transport.Close() }

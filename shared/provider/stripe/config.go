@@ -14,6 +14,7 @@ import (
 type Config struct {
 	SecretKey telemetry.Secret `env:"STRIPE_SECRET_KEY,required" desc:"API key of the Stripe account, sk_… or rk_…" who:"the operator, in Secret Manager"`
 	APIBase   string           `env:"STRIPE_API_BASE" envDefault:"https://api.stripe.com" desc:"where Stripe's API is; another address only for simulators" who:"terraform"`
+	Account   string           `env:"STRIPE_ACCOUNT" desc:"name of the account, another one whenever the key is of another account; live or test if not set" who:"the operator"`
 }
 
 // WebhookConfig is what the checking of Stripe's webhooks needs.
@@ -37,8 +38,8 @@ func (c Config) validate() error {
 	return nil
 }
 
-// Modes of a Stripe account, and the names under which an account is known when
-// Stripe does not name it: an event's Account, and Adapter.Account.
+// Modes of a Stripe account, and the names under which an account is known when neither
+// Stripe nor the configuration names it.
 const (
 	liveMode = "live"
 	testMode = "test"

@@ -82,3 +82,18 @@ func TestCapabilities(t *testing.T) {
 		t.Errorf("Units = %d, %v", units, err)
 	}
 }
+
+func TestTheAccountHasTheConfiguredName(t *testing.T) {
+	t.Parallel()
+	a, err := New(Config{SecretKey: testKey, APIBase: "http://127.0.0.1:1", Account: "shop-eu"}, Options{Now: func() time.Time { return noon }})
+	if err != nil || a.Account() != "shop-eu" {
+		t.Fatalf("%v, %v", a, err)
+	}
+	for account, want := range map[string]string{"": "shop-eu", "acct_1": "acct_1/test"} {
+		e, err := a.ParseEvent([]byte(`{"id":"evt_1","object":"event","type":"customer.created","created":1,"livemode":false,"account":"` + account +
+			`","api_version":"2023-10-16","data":{"object":{"id":"cus_1","object":"customer"}}}`))
+		if err != nil || e.Account != want {
+			t.Errorf("an event of %q, %v", e.Account, err)
+		}
+	}
+}

@@ -23,6 +23,9 @@ func (a *Adapter) ParseEvent(body []byte) (provider.Event, error) {
 	if (a.mode == liveMode) != live {
 		e.Facts = nil
 	}
+	if e.Account == a.mode {
+		e.Account = a.account
+	}
 	return e, nil
 }
 
@@ -67,7 +70,7 @@ func parseEvent(body []byte) (e provider.Event, live bool, err error) {
 	return e, in.Livemode, nil
 }
 
-// accountOf names the account as Adapter.Account does: "live" or "test" for our own,
+// accountOf names the account as far as the event does: "live" or "test" for our own,
 // after the connected account's id for one of those.
 func accountOf(in envelope) string {
 	mode := testMode

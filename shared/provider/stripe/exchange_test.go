@@ -243,7 +243,9 @@ func TestTimeouts(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				p := &pipes{serve: c.serve}
-				a := newAdapter(t, c.scheme+"://api.stripe.test", Options{Now: time.Now, Dial: p.dial}) // the bubble's clock
+				a := newAdapter(t, c.scheme+"://api.stripe.test", Options{
+					Now: time.Now, Dial: p.dial, ConnectTimeout: 2 * time.Second, ReadTimeout: 5 * time.Second, // by the bubble's clock
+				})
 				began := time.Now()
 				got := a.Execute(t.Context(), firstCall(t, request(authorize)))
 				if got.Outcome != c.want || !got.TimedOut {

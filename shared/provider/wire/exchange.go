@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -69,7 +70,8 @@ func With(ctx context.Context, x *Exchange) context.Context {
 type Dialer func(ctx context.Context, network, address string) (net.Conn, error)
 
 // Limits are how long one request may take. Connecting covers DNS, TCP and TLS
-// together; reading covers everything after it, to the last byte of the body.
+// together; reading covers everything after it, to the last byte of the body. 0 is no
+// limit but the one of the request's context.
 type Limits struct {
 	Connect, Read time.Duration
 }
@@ -129,18 +131,34 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := t.roundTrip(req, x)
 	if err != nil {
 		x.Err = err
-		var timeout net.Error
-		x.TimedOut = errors.Is(err, ErrConnectTimeout) || errors.Is(err, ErrReadTimeout) ||
-			errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
+		if x.TimedOut = isTimeout(err); x.TimedOut {
+			if seen, ok := req.Context().Value(timeoutsKey{}).(*atomic.Bool); ok {
+				seen.Store(true)
+			}
+		}
 		return nil, err
 	}
 	return resp, nil
 }
 
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.Is(err, ErrConnectTimeout) || errors.Is(err, ErrReadTimeout) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
+}
+
+type timeoutsKey struct{}
+
+// WatchTimeouts has seen set when a request made under the returned context times out,
+// whatever becomes of the operation that it is a part of.
+func WatchTimeouts(ctx context.Context, seen *atomic.Bool) context.Context {
+	return context.WithValue(ctx, timeoutsKey{}, seen)
+}
+
 func (t *Transport) roundTrip(req *http.Request, x *Exchange) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(req.Context())
 	defer cancel(nil)
-	timer := time.AfterFunc(t.limits.Connect, func() {
+	timer := time.AfterFunc(orForever(t.limits.Connect), func() {
 		if x.connected.Load() {
 			cancel(ErrReadTimeout)
 		} else {
@@ -150,7 +168,7 @@ func (t *Transport) roundTrip(req *http.Request, x *Exchange) (*http.Response, e
 	defer timer.Stop()
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) {
 		x.connected.Store(true)
-		timer.Reset(t.limits.Read)
+		timer.Reset(orForever(t.limits.Read))
 	}})
 
 	out, err := sendOnce(req.Clone(ctx))
@@ -202,10 +220,18 @@ func sendOnce(req *http.Request) (*http.Request, error) {
 	return req, nil
 }
 
-// causeOf prefers our timeout to the "context canceled" that it causes.
+// causeOf prefers the reason for which the request was given up to what it looks like
+// from a socket: "context canceled", "i/o timeout".
 func causeOf(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); errors.Is(cause, ErrConnectTimeout) || errors.Is(cause, ErrReadTimeout) {
+	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
 	return err
+}
+
+func orForever(d time.Duration) time.Duration {
+	if d == 0 {
+		return math.MaxInt64
+	}
+	return d
 }
