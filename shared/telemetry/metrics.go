@@ -22,6 +22,12 @@ type Metrics struct {
 	providerTimeouts     counter
 	unknownResolved      counter
 
+	circuitState    gauge
+	circuitFailures counter
+	bulkheadFull    counter
+	routed          counter
+	failovers       counter
+
 	webhookSuccess counter
 	webhookFailure counter
 	webhookLatency histogram
@@ -79,6 +85,18 @@ func (b *builder) metrics() *Metrics {
 			"Calls to a provider that timed out.", "provider", "operation"),
 		unknownResolved: b.counter("unknown_outcomes_resolved_total",
 			"Unknown outcomes that were proven, by the rule that proved them.", "provider", "rule"),
+
+		circuitState: b.gauge("circuit_breaker_state",
+			"Whether calls to a provider are let through, as this instance sees it: 0 closed, they are; 1 open, they are not; 2 half-open, a few are, to see.",
+			"", "provider"),
+		circuitFailures: b.counter("circuit_breaker_failures_total",
+			"Calls that the circuit breaker counted as failed.", "provider"),
+		bulkheadFull: b.counter("provider_bulkhead_full_total",
+			"Calls not made because as many as allowed were under way to the provider in this instance.", "provider"),
+		routed: b.counter("provider_routed_total",
+			"Payments sent to a provider, by why it was chosen.", "provider", "reason"),
+		failovers: b.counter("payment_failovers_total",
+			"Payments that went on at another provider, by what became of them at the first.", "from", "to", "reason"),
 
 		webhookSuccess: b.counter("webhook_delivery_success_total",
 			"Delivery attempts that the merchant answered with 2xx.", "merchant_id", "event_type"),
@@ -144,6 +162,46 @@ func (m *Metrics) UnknownResolved(ctx context.Context, provider, rule string) {
 		return
 	}
 	m.unknownResolved.add(ctx, provider, rule)
+}
+
+// CircuitState sets a circuit's state: 0 closed, 1 open, 2 half-open.
+func (m *Metrics) CircuitState(ctx context.Context, provider string, state int) {
+	if m == nil {
+		return
+	}
+	m.circuitState.set(ctx, float64(state), provider)
+}
+
+// CircuitFailure counts a call that speaks for opening the circuit.
+func (m *Metrics) CircuitFailure(ctx context.Context, provider string) {
+	if m == nil {
+		return
+	}
+	m.circuitFailures.add(ctx, provider)
+}
+
+// BulkheadFull counts a call that was not made because the provider's places were taken.
+func (m *Metrics) BulkheadFull(ctx context.Context, provider string) {
+	if m == nil {
+		return
+	}
+	m.bulkheadFull.add(ctx, provider)
+}
+
+// Routed counts a payment that was sent to a provider, and why to this one.
+func (m *Metrics) Routed(ctx context.Context, provider, reason string) {
+	if m == nil {
+		return
+	}
+	m.routed.add(ctx, provider, reason)
+}
+
+// FailedOver counts a payment that left one provider for another.
+func (m *Metrics) FailedOver(ctx context.Context, from, to, reason string) {
+	if m == nil {
+		return
+	}
+	m.failovers.add(ctx, from, to, reason)
 }
 
 // WebhookDelivered records a successful attempt; sinceEvent is the time since the

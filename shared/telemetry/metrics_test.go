@@ -22,6 +22,11 @@ func measure(ctx context.Context, m *Metrics) {
 	m.ProviderCall(ctx, "stripe", "authorize", "unknown", 5*time.Second)
 	m.ProviderTimeout(ctx, "stripe", "authorize")
 	m.UnknownResolved(ctx, "stripe", "replay")
+	m.CircuitState(ctx, "stripe", 1)
+	m.CircuitFailure(ctx, "stripe")
+	m.BulkheadFull(ctx, "stripe")
+	m.Routed(ctx, "stripe", "method")
+	m.FailedOver(ctx, "stripe", "paypal", "not_sent")
 	m.WebhookDelivered(ctx, "mer_1", "payment.captured", time.Minute)
 	m.WebhookFailed(ctx, "mer_1", "payment.captured", "timeout")
 	m.HTTPRequest(ctx, "createpayment", 201, 100*time.Millisecond)
@@ -97,6 +102,8 @@ func TestNamesAreTheContract(t *testing.T) {
 		"webhook_delivery_latency_seconds": {"merchant_id"},
 		"provider_api_timeout_total":       {"provider", "operation"},
 		"connection_pool_usage_percent":    nil,
+		"circuit_breaker_state":            {"provider"},
+		"circuit_breaker_failures_total":   {"provider"},
 	}
 	name := regexp.MustCompile(`^[a-z][a-z0-9_]*[a-z]$`)
 	seen := map[string]bool{}
