@@ -1,0 +1,190 @@
+package breaker
+
+import (
+	"context"
+	"time"
+)
+
+// Permit is the leave to make one call. The zero Permit's Done does nothing.
+type Permit struct {
+	b      *Breaker
+	key    key
+	lease  string // of a probe
+	counts bool   // for the window
+}
+
+// Done tells how the call went and how long it took. It is called once; should it never be, or late, nothing gets
+// stuck. It waits at most 200 ms for the store, and only if the call changed something for all instances.
+func (p Permit) Done(ctx context.Context, v Verdict, took time.Duration) {
+	if p.b == nil {
+		return
+	}
+	if v == Failed && p.b.o.Metrics != nil {
+		p.b.o.Metrics.CircuitFailure(ctx, p.b.o.Provider)
+	}
+	slow := took > p.b.o.Settings.Slow
+	switch {
+	case p.lease != "":
+		p.b.report(ctx, p, findingOf(v, slow))
+	case v != Ignored && p.counts:
+		p.b.record(ctx, p, v == Failed, slow)
+	}
+}
+
+// findingOf says what a probe found. A slow success is no reason to send everybody again.
+func findingOf(v Verdict, slow bool) finding {
+	switch {
+	case v == Ignored:
+		return nothing
+	case v == Failed || slow:
+		return bad
+	default:
+		return good
+	}
+}
+
+// record counts a call, and opens the circuit if that was one too many.
+func (b *Breaker) record(ctx context.Context, p Permit, failed, slow bool) {
+	now := b.o.Now()
+	b.mu.Lock()
+	if p.key != b.key() {
+		b.mu.Unlock()
+		return
+	}
+	if b.counted != p.key {
+		b.counted, b.window = p.key, window{}
+	}
+	b.window.add(now, failed, slow, b.o.Settings)
+	why, trips := b.window.sum().trips(b.o.Settings)
+	if !trips {
+		b.mu.Unlock()
+		return
+	}
+	opened := b.circuit().opened(b.instance, why, now, b.o.Settings)
+	if b.own == nil {
+		b.fork(opened)
+	} else {
+		b.own.Circuit = opened
+	}
+	b.tell(ctx, now)
+	joined := b.join(ctx, now)
+	b.mu.Unlock()
+	wait(joined)
+}
+
+// join starts to tell the others what this instance has come to by itself, with mu held. It returns when that is
+// done by closing the channel, which is nil when there is nothing to wait for. A round of probes is finished first.
+func (b *Breaker) join(ctx context.Context, now time.Time) <-chan struct{} {
+	if b.doc == nil || b.joining || now.Before(b.nextWrite) || b.own.State == HalfOpen {
+		return nil
+	}
+	b.joining = true
+	mine := *b.own
+	return b.write(ctx, now, func(c Circuit) Circuit { return c.join(mine.base, mine.Circuit) }, func(adopted bool) {
+		b.joining = false
+		if adopted && b.own != nil && b.own.fork == mine.fork {
+			b.own = nil
+		}
+	})
+}
+
+// write changes the document in the background, and calls then, with mu held, when it did or could not. The channel
+// is closed after that.
+func (b *Breaker) write(ctx context.Context, now time.Time, change func(Circuit) Circuit, then func(adopted bool)) <-chan struct{} {
+	done := make(chan struct{})
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxWrite)
+	go func() {
+		defer close(done)
+		defer cancel()
+		r, err := b.doc.Change(ctx, func(c Circuit) (Circuit, error) { return change(c), nil })
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.wrote(now, err)
+		then(err == nil && b.adopt(r))
+		b.tell(ctx, now)
+	}()
+	return done
+}
+
+func wait(done <-chan struct{}) {
+	if done == nil {
+		return
+	}
+	timer := time.NewTimer(maxWait)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
+}
+
+// probe takes a place in the round, with mu held, which it gives up while it asks the store. The zero Permit means
+// that it got none.
+func (b *Breaker) probe(ctx context.Context, now time.Time) Permit {
+	lease := b.o.NewID().String()
+	if b.own == nil {
+		p, answered := b.askForLease(ctx, now, lease)
+		if answered || !b.away(now) || !b.circuit().place(now, b.o.Settings) {
+			return p
+		}
+	}
+	if b.own == nil { // still
+		b.fork(b.shared.Value.alone())
+	}
+	c, granted := b.own.probe(lease, now, b.o.Settings)
+	if !granted {
+		return Permit{}
+	}
+	b.own.Circuit = c
+	return Permit{b: b, key: b.key(), lease: lease}
+}
+
+// askForLease asks the store, one call at a time: more would only be in each other's way. It tells whether the store
+// answered.
+func (b *Breaker) askForLease(ctx context.Context, now time.Time, lease string) (p Permit, answered bool) {
+	if b.asking {
+		return Permit{}, true
+	}
+	if now.Before(b.nextWrite) || now.Sub(b.shared.At) >= staleAfter {
+		return Permit{}, false
+	}
+	b.asking = true
+	b.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxWait)
+	defer cancel()
+	var granted bool
+	r, err := b.doc.Change(ctx, func(c Circuit) (Circuit, error) {
+		c, granted = c.probe(lease, now, b.o.Settings)
+		return c, nil
+	})
+	b.mu.Lock()
+	b.asking = false
+	b.wrote(now, err)
+	if err != nil {
+		return Permit{}, false
+	}
+	b.adopt(r)
+	if !granted {
+		return Permit{}, true
+	}
+	return Permit{b: b, key: key{0, r.Value.Generation}, lease: lease}, true
+}
+
+// report tells what a probe found.
+func (b *Breaker) report(ctx context.Context, p Permit, found finding) {
+	now := b.o.Now()
+	b.mu.Lock()
+	var done <-chan struct{}
+	switch {
+	case p.key.fork == 0:
+		done = b.write(ctx, now, func(c Circuit) Circuit {
+			return c.report(p.key.generation, p.lease, found, b.instance, now, b.o.Settings)
+		}, func(bool) {})
+	case b.own != nil && b.own.fork == p.key.fork:
+		b.own.Circuit = b.own.report(p.key.generation, p.lease, found, b.instance, now, b.o.Settings)
+		b.tell(ctx, now)
+		done = b.join(ctx, now)
+	}
+	b.mu.Unlock()
+	wait(done)
+}
