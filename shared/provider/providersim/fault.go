@@ -3,7 +3,8 @@ package providersim
 import (
 	"errors"
 	"fmt"
-	"sort"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -181,9 +182,6 @@ func (f *Fault) complete() error {
 	return nil
 }
 
-// aboutWebhooks tells the faults of sent events from those of requests.
-func (k FaultKind) aboutWebhooks() bool { return strings.HasPrefix(string(k), "webhook_") }
-
 // onTheWire tells the faults that strike an answer on its way, and so a replayed
 // one too, from those of the provider.
 func (k FaultKind) onTheWire() bool {
@@ -194,11 +192,16 @@ func (k FaultKind) onTheWire() bool {
 	return false
 }
 
+// FaultKinds lists every kind there is, sorted.
+func FaultKinds() []FaultKind { return slices.Sorted(maps.Keys(defaults)) }
+
+// AboutWebhooks tells the faults of sent events from those of requests.
+func (k FaultKind) AboutWebhooks() bool { return strings.HasPrefix(string(k), "webhook_") }
+
 func kindNames() []string {
 	names := make([]string, 0, len(defaults))
-	for k := range defaults {
+	for _, k := range FaultKinds() {
 		names = append(names, string(k))
 	}
-	sort.Strings(names)
 	return names
 }

@@ -136,7 +136,8 @@ func TestEveryFaultIsTestedAndDocumented(t *testing.T) {
 		kind, _, _ := strings.Cut(fault, ";")
 		tested[kind] = true
 	}
-	for _, kind := range providersim.FaultKinds() {
+	for _, each := range providersim.FaultKinds() {
+		kind := string(each)
 		if !strings.Contains(string(doc), "//\t"+kind+" ") {
 			t.Errorf("doc.go says nothing of the fault %s", kind)
 		}

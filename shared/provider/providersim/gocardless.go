@@ -109,7 +109,7 @@ func NewGoCardless(cfg GoCardlessConfig) *GoCardless {
 	cfg.RefundDelay = orDefault(cfg.RefundDelay, 10*time.Minute)
 	s := &GoCardless{cfg: cfg, keys: map[string]*gcKey{}, objects: map[string]gcResource{}}
 	s.secret.text = cfg.WebhookSecret
-	s.rig = newRig(rigConfig{now: cfg.Now, seed: cfg.Seed, url: cfg.WebhookURL, http: cfg.HTTP, sign: s.sign})
+	s.rig = newRig(rigConfig{now: cfg.Now, keys: cfg.AccessTokens, seed: cfg.Seed, url: cfg.WebhookURL, http: cfg.HTTP, sign: s.sign})
 	s.admin = s.adminMux()
 	s.admin.HandleFunc("GET /_sim/bank/{flow}", s.payerPage)
 	s.admin.HandleFunc("POST /_sim/bank/{flow}", s.payerAdmin)

@@ -92,7 +92,7 @@ func (s *GoCardless) admit(c *gcCall, r *http.Request) (Fault, *gcError) {
 	}
 	c.body = body
 	token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !bearer || !slices.Contains(s.cfg.AccessTokens, token) {
+	if !bearer || !s.accepts.hold(token) {
 		return Fault{}, misuse(http.StatusUnauthorized, "access_token_not_found", "The access token you've used is not a valid GoCardless API access token")
 	}
 	if v := r.Header.Get("GoCardless-Version"); v != GoCardlessVersion {
@@ -111,7 +111,7 @@ func (s *GoCardless) admit(c *gcCall, r *http.Request) (Fault, *gcError) {
 	s.count(string(c.route.operation) + ".requests")
 	if text := r.Header.Get("Sim-Fault"); text != "" {
 		fault, err := ParseFault(text)
-		if err == nil && fault.Kind.aboutWebhooks() {
+		if err == nil && fault.Kind.AboutWebhooks() {
 			err = errWebhookHeader
 		}
 		if err != nil {

@@ -101,7 +101,7 @@ func NewPayPal(cfg PayPalConfig) *PayPal {
 		objects: map[string]*paypalObject{}, paid: map[string]string{},
 	}
 	p.keys.records = map[string]*paypalKey{}
-	p.rig = newRig(rigConfig{now: cfg.Now, seed: cfg.Seed, url: cfg.WebhookURL, http: cfg.HTTP, sign: p.sign})
+	p.rig = newRig(rigConfig{now: cfg.Now, keys: []string{cfg.ClientSecret}, seed: cfg.Seed, url: cfg.WebhookURL, http: cfg.HTTP, sign: p.sign})
 	p.signer = newPayPalSigner(cfg.Now())
 	p.admin = p.adminMux()
 	p.admin.HandleFunc("GET /_sim/approve/{order}", p.approvePage)

@@ -125,7 +125,7 @@ func (p *PayPal) planned(c *paypalCall, r *http.Request, op Operation) (Fault, *
 	fault := p.planner.pick(subject{operation: op, metadata: func() map[string]string { return p.metadataOf(c) }})
 	if text := r.Header.Get("Sim-Fault"); text != "" {
 		asked, err := ParseFault(text)
-		if err == nil && asked.Kind.aboutWebhooks() {
+		if err == nil && asked.Kind.AboutWebhooks() {
 			err = errWebhookHeader
 		}
 		if err != nil {
@@ -225,7 +225,7 @@ func (p *PayPal) replay(stored *paypalStored) reply {
 // giveToken is POST /v1/oauth2/token.
 func (p *PayPal) giveToken(c *paypalCall, r *http.Request) (reply, Fault) {
 	id, secret, _ := r.BasicAuth()
-	if id == "" || id != p.cfg.ClientID || secret != p.cfg.ClientSecret {
+	if id == "" || id != p.cfg.ClientID || !p.accepts.hold(secret) {
 		return jsonReply(401, object{"error": "invalid_client", "error_description": "Client Authentication failed"}), Fault{}
 	}
 	if string(c.body) != "grant_type=client_credentials" {

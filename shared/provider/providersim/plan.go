@@ -70,7 +70,7 @@ func (r *Rule) complete() error {
 	if err := r.Fault.complete(); err != nil {
 		return err
 	}
-	if r.Fault.Kind.aboutWebhooks() {
+	if r.Fault.Kind.AboutWebhooks() {
 		if r.Operation == "" || r.Operation == "*" {
 			r.Operation = Webhook
 		}

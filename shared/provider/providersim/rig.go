@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -15,16 +16,23 @@ type rig struct {
 	record
 	agenda
 	planner planner
+	accepts credentials
 	sender  *sender
 	busy    activity
 	ids     ids
 	now     func() time.Time
 	closed  chan struct{}
 	once    sync.Once
+
+	hanging struct {
+		sync.Mutex
+		tell func()
+	}
 }
 
 type rigConfig struct {
 	now  func() time.Time
+	keys []string
 	seed uint64
 	url  string
 	http *http.Client
@@ -36,6 +44,7 @@ func newRig(c rigConfig) *rig {
 		panic("providersim: Now is not set")
 	}
 	g := &rig{now: c.now, closed: make(chan struct{})}
+	g.SetCredentials(c.keys...)
 	g.agenda.now = c.now
 	g.byMetadata = map[[2]string][]int{}
 	g.counters = map[string]int64{}
@@ -56,6 +65,21 @@ func (g *rig) Plan() Plan { return g.planner.current() }
 // Fault{Kind: DropAfter}}) cuts the next capture's connection after capturing.
 func (g *rig) Inject(r Rule) error { return g.planner.next(r) }
 
+// SetCredentials replaces what requests are let in with: Stripe's secret keys, PayPal's
+// client secrets, GoCardless's access tokens. Several are accepted while one is rolled;
+// none shuts everybody out. Access tokens of PayPal's that were given out before stay
+// good, see ExpireTokens.
+func (g *rig) SetCredentials(keys ...string) { g.accepts.set(keys) }
+
+// OnHang has a function called whenever a request has begun to hang, which is when the
+// simulator has done with it whatever it will. A test then needs no timeout to be sure
+// of what the caller can't know.
+func (g *rig) OnHang(tell func()) {
+	g.hanging.Lock()
+	g.hanging.tell = tell
+	g.hanging.Unlock()
+}
+
 // SetWebhook sets where events are sent from now on; empty stops the sending.
 func (g *rig) SetWebhook(url string) { g.sender.setURL(url) }
 
@@ -73,6 +97,24 @@ func (g *rig) Close() {
 
 // strikes counts a fault. It is called once the fault's victim is certain.
 func (g *rig) strikes(f Fault) { g.count("fault." + string(f.Kind)) }
+
+// credentials are the keys of an account that are accepted now.
+type credentials struct {
+	mu     sync.Mutex
+	active []string
+}
+
+func (c *credentials) set(keys []string) {
+	c.mu.Lock()
+	c.active = slices.Clone(keys)
+	c.mu.Unlock()
+}
+
+func (c *credentials) hold(key string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return key != "" && slices.Contains(c.active, key)
+}
 
 // activity counts work under way and lets others wait for the count to be zero.
 type activity struct {

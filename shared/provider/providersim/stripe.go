@@ -86,7 +86,7 @@ func NewStripe(cfg StripeConfig) *Stripe {
 	s.keys.records = map[string]*keyRecord{}
 	s.secrets.active = slices.Clone(cfg.WebhookSecrets)
 	s.rig = newRig(rigConfig{
-		now: cfg.Now, seed: cfg.Seed, url: cfg.WebhookURL, http: cfg.HTTP, sign: s.sign,
+		now: cfg.Now, keys: cfg.SecretKeys, seed: cfg.Seed, url: cfg.WebhookURL, http: cfg.HTTP, sign: s.sign,
 	})
 	s.admin = s.adminMux()
 	s.admin.HandleFunc("GET /_sim/3ds/{intent}", s.threeDSPage)

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 )
 
@@ -74,7 +73,7 @@ func (s *Stripe) admit(c *call, r *http.Request) (Fault, *stripeError) {
 	c.form = form{values}
 	if text := r.Header.Get("Sim-Fault"); text != "" {
 		fault, err := ParseFault(text)
-		if err == nil && fault.Kind.aboutWebhooks() {
+		if err == nil && fault.Kind.AboutWebhooks() {
 			err = errWebhookHeader
 		}
 		if err != nil {
@@ -99,7 +98,7 @@ func (s *Stripe) authenticate(r *http.Request) *stripeError {
 			Message: "You did not provide an API key. You need to provide your API key in the Authorization header, using Bearer auth.",
 		}
 	}
-	if !slices.Contains(s.cfg.SecretKeys, key) {
+	if !s.accepts.hold(key) {
 		return &stripeError{
 			status: http.StatusUnauthorized, Type: "invalid_request_error",
 			Message: "Invalid API Key provided: " + maskKey(key),

@@ -72,6 +72,12 @@ func (g *rig) wait(d time.Duration) {
 func (g *rig) hang(r *http.Request) {
 	g.busy.end()
 	defer g.busy.begin()
+	g.hanging.Lock()
+	tell := g.hanging.tell
+	g.hanging.Unlock()
+	if tell != nil {
+		tell()
+	}
 	select {
 	case <-r.Context().Done():
 	case <-g.closed:
