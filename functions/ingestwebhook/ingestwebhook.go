@@ -5,25 +5,23 @@ package ingestwebhook
 import (
 	"context"
 	"net/http"
-	"time"
 
 	"github.com/tollgate/tollgate/shared/api"
 	"github.com/tollgate/tollgate/shared/config"
 	"github.com/tollgate/tollgate/shared/inbox"
 	"github.com/tollgate/tollgate/shared/outbox"
 	"github.com/tollgate/tollgate/shared/postgres"
-	"github.com/tollgate/tollgate/shared/provider/stripe"
 )
 
 func init() { api.Function("IngestWebhook", Build) }
 
 // Build wires the function. Its callers prove themselves by their signatures, so it
-// needs neither API keys nor what calls providers.
+// needs neither API keys nor what calls providers, unless PayPal is to check its own.
 func Build(ctx context.Context, env api.Env) (http.Handler, error) {
 	c, err := config.Load[struct {
 		Postgres postgres.Config
 		Topics   outbox.TopicConfig
-		Stripe   stripe.WebhookConfig
+		Sources  sources
 	}](env.Lookup)
 	if err != nil {
 		return nil, err
@@ -36,14 +34,12 @@ func Build(ctx context.Context, env api.Env) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	from, err := c.Sources.open(env)
+	if err != nil {
+		return nil, err
+	}
 	in := &inbox.Inbox{
-		Pool: pool, Topic: topics.ProviderEvents, Now: env.Now, NewID: env.NewID, Log: env.Log,
-		Sources: map[string]inbox.Source{stripe.Name: {
-			Verify: func(_ context.Context, h http.Header, body []byte, now time.Time) error {
-				return stripe.Verify(h.Get(stripe.SignatureHeader), body, c.Stripe.Secrets, now)
-			},
-			Parse: stripe.ParseEvent,
-		}},
+		Pool: pool, Topic: topics.ProviderEvents, Now: env.Now, NewID: env.NewID, Log: env.Log, Sources: from,
 	}
 	return api.Handle(env, "ingestwebhook", "POST /v1/provider-webhooks/{provider}", ingest(in)), nil
 }

@@ -50,9 +50,11 @@ func layer(folder string) (int, bool) {
 	return 0, false
 }
 
-// isAdapter tells the adapters from provider/wire, which they share.
+// isAdapter tells the adapters from what they share (wire), and from what stands before
+// all of them (guard, breaker) and knows none.
 func isAdapter(folder string) bool {
-	return strings.HasPrefix(folder, "shared/provider/") && folder != "shared/provider/wire" && !isBeside(folder)
+	name, inside := strings.CutPrefix(folder, "shared/provider/")
+	return inside && !slices.Contains([]string{"wire", "guard", "breaker"}, name) && !isBeside(folder)
 }
 
 func TestImportsPointDown(t *testing.T) {

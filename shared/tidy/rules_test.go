@@ -47,6 +47,20 @@ func TestTheRulesFindWhatBreaksThem(t *testing.T) {
 			map[string]string{"shared/provider/a.go": imp("provider", "shared/provider/stripe")},
 			"adapter",
 		},
+		"the guard knows an adapter": {
+			importsPointDown,
+			map[string]string{"shared/provider/guard/a.go": imp("guard", "shared/provider/paypal")},
+			"adapter",
+		},
+		"the guard knows the breaker": {
+			importsPointDown,
+			map[string]string{
+				"shared/provider/guard/a.go":   imp("guard", "shared/provider/breaker"),
+				"shared/provider/breaker/a.go": imp("breaker", "shared/control"),
+				"shared/control/a.go":          imp("control", "cloud.google.com/go/firestore"),
+			},
+			"",
+		},
 		"the adapter knows the port": {
 			importsPointDown,
 			map[string]string{"shared/provider/stripe/a.go": imp("stripe", "shared/provider")},

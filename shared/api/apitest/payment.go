@@ -7,10 +7,7 @@ import (
 
 	"github.com/tollgate/tollgate/shared/idempotency"
 	"github.com/tollgate/tollgate/shared/payment"
-	"github.com/tollgate/tollgate/shared/provider"
 	"github.com/tollgate/tollgate/shared/provider/providersim"
-	"github.com/tollgate/tollgate/shared/provider/stripe"
-	"github.com/tollgate/tollgate/shared/telemetry"
 )
 
 // Payment is a payment that a test starts from.
@@ -22,14 +19,8 @@ type Payment struct {
 // Core is the payment service as functions have it, but for publishing.
 func (w *World) Core() *payment.Service {
 	w.t.Helper()
-	adapter, err := stripe.New(stripe.Config{
-		SecretKey: telemetry.Secret(w.Config["STRIPE_SECRET_KEY"]), APIBase: w.Config["STRIPE_API_BASE"],
-	}, stripe.Options{Now: w.Clock.Now})
-	check(w.t, err)
-	w.t.Cleanup(adapter.Close)
 	return &payment.Service{
-		Pool: w.Pool, Now: w.Clock.Now, NewID: w.Env.NewID, Name: "apitest", Log: w.Env.Log,
-		Providers: map[string]provider.Adapter{stripe.Name: adapter},
+		Pool: w.Pool, Now: w.Clock.Now, NewID: w.Env.NewID, Name: "apitest", Log: w.Env.Log, Providers: w.Adapters(),
 	}
 }
 

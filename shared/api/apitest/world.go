@@ -40,6 +40,8 @@ const (
 	WebhookSecret = "whsec_sim"
 	tasksLocation = "projects/demo/locations/here"
 	ResumeQueue   = tasksLocation + "/queues/provider-stripe"
+	PayPalQueue   = tasksLocation + "/queues/provider-paypal"
+	BankQueue     = tasksLocation + "/queues/provider-bank"
 	DeliveryQueue = tasksLocation + "/queues/webhooks"
 )
 
@@ -49,6 +51,8 @@ type World struct {
 	Clock   *clock.Clock
 	Pool    *pgxpool.Pool
 	Stripe  *providersim.Stripe
+	PayPal  *providersim.PayPal     // nil without AllProviders
+	Bank    *providersim.GoCardless // nil without AllProviders
 	PubSub  *outboxtest.PubSub
 	Tasks   *cloudtasks.Server
 	Issuer  *oidc.Issuer
@@ -60,7 +64,8 @@ type World struct {
 	t testing.TB
 }
 
-// New makes a world with one merchant in it, which ends with the test.
+// New makes a world with one merchant and one provider, Stripe, in it, which ends with
+// the test.
 func New(t testing.TB) *World {
 	t.Helper()
 	c := clock.NewFrozen(time.Date(2027, 3, 1, 9, 0, 0, 0, time.UTC))
@@ -80,7 +85,7 @@ func New(t testing.TB) *World {
 	w.Tasks, err = cloudtasks.New(cloudtasks.Options{Now: c.Now, Token: w.Issuer.Token})
 	check(t, err)
 	t.Cleanup(w.Tasks.Close)
-	for _, name := range []string{ResumeQueue, DeliveryQueue} {
+	for _, name := range []string{ResumeQueue, PayPalQueue, BankQueue, DeliveryQueue} {
 		_, err = w.Tasks.CreateQueue(context.Background(), &cloudtaskspb.CreateQueueRequest{
 			Parent: tasksLocation, Queue: &cloudtaskspb.Queue{Name: name},
 		})

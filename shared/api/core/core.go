@@ -17,17 +17,15 @@ import (
 	"github.com/tollgate/tollgate/shared/outbox"
 	"github.com/tollgate/tollgate/shared/payment"
 	"github.com/tollgate/tollgate/shared/postgres"
-	"github.com/tollgate/tollgate/shared/provider"
-	"github.com/tollgate/tollgate/shared/provider/stripe"
 	"github.com/tollgate/tollgate/shared/task"
 )
 
 // Config is what a function needs that performs operations on payments.
 type Config struct {
-	Postgres postgres.Config
-	Stripe   stripe.Config
-	Topics   outbox.TopicConfig
-	Tasks    outbox.TasksConfig
+	Postgres  postgres.Config
+	Providers Providers
+	Topics    outbox.TopicConfig
+	Tasks     outbox.TasksConfig
 }
 
 // Payments makes the payment service of a function that calls providers.
@@ -35,7 +33,7 @@ func Payments(ctx context.Context, env api.Env, function string, c Config) (*pay
 	if c.Tasks.ResumeURL == "" {
 		return nil, errors.New("RESUME_URL is not set: it is where tasks carry open operations on")
 	}
-	adapter, err := stripe.New(c.Stripe, stripe.Options{Now: env.Now, Log: env.Log})
+	providers, err := c.Providers.open(ctx, env)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +50,7 @@ func Payments(ctx context.Context, env api.Env, function string, c Config) (*pay
 		return nil, err
 	}
 	s := Reader(env, function, pool)
-	s.Providers = map[string]provider.Adapter{stripe.Name: adapter}
+	s.Providers = providers
 	s.Relay = outbox.NewRelay(pool, topics.PaymentEvents, env.Now, env.NewID)
 	s.Tasks = tasks
 	return s, nil
