@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -72,7 +73,7 @@ func (p *site) close() {
 }
 
 // startProviders starts the simulators, each at an address that stays its own while it is away.
-func (s *Stack) startProviders(seed uint64) error {
+func (s *Stack) startProviders(o Options) error {
 	var ports reservation
 	addresses, err := ports.reserve(len(Providers()))
 	if err != nil {
@@ -80,14 +81,15 @@ func (s *Stack) startProviders(seed uint64) error {
 	}
 	s.defers(ports.release)
 	s.Stripe = providersim.NewStripe(providersim.StripeConfig{
-		Now: s.Clock.Now, Seed: seed, SecretKeys: []string{stripeKey}, WebhookSecrets: []string{stripeWebhookSecret},
+		Now: s.Clock.Now, Seed: o.Seed, SecretKeys: []string{stripeKey}, WebhookSecrets: []string{stripeWebhookSecret},
 	})
 	s.PayPal = providersim.NewPayPal(providersim.PayPalConfig{
-		Now: s.Clock.Now, Seed: seed, ClientID: paypalClientID, ClientSecret: paypalClientSecret, WebhookID: paypalWebhookID,
+		Now: s.Clock.Now, Seed: o.Seed, ClientID: paypalClientID, ClientSecret: paypalClientSecret, WebhookID: paypalWebhookID,
 		Base: "http://" + addresses[1],
 	})
 	s.Bank = providersim.NewGoCardless(providersim.GoCardlessConfig{
-		Now: s.Clock.Now, Seed: seed, AccessTokens: []string{bankToken}, WebhookSecret: bankWebhookSecret,
+		Now: s.Clock.Now, Seed: o.Seed, AccessTokens: []string{bankToken}, WebhookSecret: bankWebhookSecret,
+		ConfirmDelay: o.BankDelay,
 	})
 	for i, sim := range []simulator{s.Stripe, s.PayPal, s.Bank} {
 		p := &site{name: Providers()[i], sim: sim, address: addresses[i]}
@@ -141,6 +143,15 @@ func (s *Stack) ProviderURL(provider string) string {
 	return p.url()
 }
 
+// EffectsOf lists what the providers really did about a payment, whatever they answered: of each in order.
+func (s *Stack) EffectsOf(paymentID string) []providersim.Effect {
+	return slices.Concat(
+		s.Stripe.EffectsFor("tollgate_payment", paymentID),
+		s.PayPal.EffectsFor("invoice_id", paymentID),
+		s.Bank.EffectsFor("tollgate_payment", paymentID),
+	)
+}
+
 // accounts are the variables by which functions reach the providers.
 func (s *Stack) accounts() map[string]string {
 	return map[string]string{
@@ -162,6 +173,7 @@ func (s *Stack) signatures() map[string]string {
 		"STRIPE_WEBHOOK_SECRETS":     stripeWebhookSecret,
 		"PAYPAL_WEBHOOK_ID":          paypalWebhookID,
 		"PAYPAL_WEBHOOK_CERT_BASE":   s.ProviderURL(paypal.Name),
+		"PAYPAL_WEBHOOK_CA":          string(s.PayPal.CA()),
 		"GOCARDLESS_WEBHOOK_SECRETS": bankWebhookSecret,
 	}
 }

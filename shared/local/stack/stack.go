@@ -56,8 +56,9 @@ type Options struct {
 	// It is called concurrently.
 	Violation func(error)
 
-	SweepSchedule   string // cron, in UTC; empty: each minute
-	WebhookSchedule string // waits between attempts; empty: the functions' default
+	SweepSchedule   string        // cron, in UTC; empty: each minute
+	BankDelay       time.Duration // until a transfer that the payer authorized is confirmed; 0: ten minutes
+	WebhookSchedule string        // waits between attempts; empty: the functions' default
 	PubSubChaos     pubsubpush.Chaos
 	TasksChaos      cloudtasks.Chaos
 	Seed            uint64 // of the simulators' identifiers
@@ -160,7 +161,7 @@ func (s *Stack) startServices(ctx context.Context, o Options) (err error) {
 	if err := s.startIssuer(); err != nil {
 		return err
 	}
-	if err := s.startProviders(o.Seed); err != nil {
+	if err := s.startProviders(o); err != nil {
 		return err
 	}
 	s.Tasks, err = cloudtasks.New(cloudtasks.Options{

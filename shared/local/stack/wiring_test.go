@@ -11,12 +11,14 @@ import (
 	"regexp"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/tollgate/tollgate/shared/postgres"
 	"github.com/tollgate/tollgate/shared/postgres/pgtest"
+	"github.com/tollgate/tollgate/shared/provider/providersim"
 )
 
 var (
@@ -95,7 +97,8 @@ var secretive = regexp.MustCompile("SECRET|SEALING|TOKEN")
 // A function has the secrets that it uses, and no others.
 func TestSecretsGoOnlyWhereTheyAreUsed(t *testing.T) {
 	t.Parallel()
-	var s Stack
+	s := Stack{PayPal: providersim.NewPayPal(providersim.PayPalConfig{Now: time.Now})}
+	t.Cleanup(s.PayPal.Close)
 	c := HostConfig{Calls: s.accounts(), Signatures: s.signatures(), SealingKey: "seal"}
 	holders := map[string][]string{}
 	for _, f := range functions {
