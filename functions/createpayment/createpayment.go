@@ -37,16 +37,17 @@ func Build(ctx context.Context, env api.Env) (http.Handler, error) {
 
 // request is the body.
 type request struct {
-	Amount            int64             `json:"amount" api:"required"` // minor units
-	Currency          string            `json:"currency" api:"required"`
-	Provider          string            `json:"provider"`
-	PaymentMethod     string            `json:"payment_method" api:"required"`
-	CaptureMethod     string            `json:"capture_method"`
-	MerchantReference string            `json:"merchant_reference"`
-	Description       string            `json:"description"`
-	ReturnURL         string            `json:"return_url"`
-	Metadata          map[string]string `json:"metadata"`
-	ExpiresIn         *int64            `json:"expires_in"` // seconds
+	Amount            int64                 `json:"amount" api:"required"` // minor units
+	Currency          string                `json:"currency" api:"required"`
+	Provider          string                `json:"provider"`
+	PaymentMethod     string                `json:"payment_method" api:"required"`
+	Alternatives      []payment.Alternative `json:"alternatives"`
+	CaptureMethod     string                `json:"capture_method"`
+	MerchantReference string                `json:"merchant_reference"`
+	Description       string                `json:"description"`
+	ReturnURL         string                `json:"return_url"`
+	Metadata          map[string]string     `json:"metadata"`
+	ExpiresIn         *int64                `json:"expires_in"` // seconds
 }
 
 func create(payments *payment.Service) api.MerchantFunc {

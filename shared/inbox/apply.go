@@ -71,6 +71,8 @@ func (b *Inbox) merge(ctx context.Context, row *event, e provider.Event) error {
 		return b.park(ctx, row, waitForPayment, "waits for the provider to confirm it", "the provider never confirmed it")
 	case err != nil:
 		return err
+	case effect == "":
+		return b.finish(ctx, row.ID, ignored, nothingForUs(e))
 	case changedNothing(effect):
 		return b.finish(ctx, row.ID, ignored, effect)
 	}

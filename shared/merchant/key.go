@@ -47,8 +47,9 @@ func (s *Store) Authenticate(ctx context.Context, text string) (Caller, error) {
 		hash     []byte
 		revoked  bool
 		status   Status
+		prefers  []string
 	}
-	err := s.DB.QueryRow(ctx, selectKey, key).Scan(&found.merchant, &found.hash, &found.revoked, &found.status)
+	err := s.DB.QueryRow(ctx, selectKey, key).Scan(&found.merchant, &found.hash, &found.revoked, &found.status, &found.prefers)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return Caller{}, fault.Wrap(err, "look up an API key")
 	}
@@ -61,7 +62,7 @@ func (s *Store) Authenticate(ctx context.Context, text string) (Caller, error) {
 	if found.status != Active {
 		return Caller{}, fault.New(fault.MerchantSuspended, "The merchant is suspended. Ask support why; no request is accepted meanwhile.")
 	}
-	return Caller{MerchantID: found.merchant, KeyID: key}, nil
+	return Caller{MerchantID: found.merchant, KeyID: key, Preference: found.prefers}, nil
 }
 
 // keyID takes the id out of a key's text.

@@ -12,6 +12,7 @@ package merchant
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -43,6 +44,7 @@ type Merchant struct {
 type Caller struct {
 	MerchantID id.ID
 	KeyID      id.ID
+	Preference []string // the providers that it prefers, the first before the others
 }
 
 // Store keeps merchants and keys.
@@ -64,6 +66,24 @@ func (s *Store) Create(ctx context.Context, name string) (Merchant, error) {
 	m := Merchant{ID: s.NewID(), Name: name, Status: Active, CreatedAt: s.Now().UTC()}
 	_, err := s.DB.Exec(ctx, insertMerchant, m.ID, m.Name, m.Status, m.CreatedAt)
 	return m, fault.Wrap(err, "create a merchant")
+}
+
+// Prefer says which providers the merchant's payments go to where several can take them,
+// the first before the others; none: as each request lists them.
+func (s *Store) Prefer(ctx context.Context, merchant id.ID, providers []string) error {
+	for i, name := range providers {
+		if name == "" || slices.Contains(providers[:i], name) {
+			return fault.Invalid("providers", "must name each provider once")
+		}
+	}
+	tag, err := s.DB.Exec(ctx, updatePreference, merchant, slices.Concat([]string{}, providers), s.Now().UTC())
+	if err != nil {
+		return fault.Wrap(err, "set a merchant's preference")
+	}
+	if tag.RowsAffected() == 0 {
+		return fault.New(fault.NotFound, "There is no such merchant.")
+	}
+	return nil
 }
 
 // Suspend refuses the merchant's keys until Activate. Payments that are under way

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,8 +51,20 @@ func TestAKeyNamesItsMerchant(t *testing.T) {
 		t.Errorf("the key has another form: %q", text)
 	}
 	got, err := s.Authenticate(t.Context(), text)
-	if want := (Caller{MerchantID: m.ID, KeyID: key}); err != nil || got != want {
-		t.Errorf("got %v, %v, want %v", got, err, want)
+	if err != nil || got.MerchantID != m.ID || got.KeyID != key || len(got.Preference) > 0 {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if err := s.Prefer(t.Context(), m.ID, []string{"paypal", "stripe"}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err = s.Authenticate(t.Context(), text); err != nil || !slices.Equal(got.Preference, []string{"paypal", "stripe"}) {
+		t.Errorf("with a preference: %+v, %v", got, err)
+	}
+	if err := s.Prefer(t.Context(), m.ID, []string{"paypal", "paypal"}); !fault.Is(err, fault.InvalidRequest) {
+		t.Errorf("one provider twice: %v", err)
+	}
+	if err := s.Prefer(t.Context(), key, nil); !fault.Is(err, fault.NotFound) {
+		t.Errorf("of nobody: %v", err)
 	}
 	var stored []byte
 	if err := tx.QueryRow(t.Context(), `SELECT secret_hash FROM api_keys WHERE id = $1`, key).Scan(&stored); err != nil {

@@ -7,6 +7,8 @@ const (
 		INSERT INTO merchants (id, name, status, created_at, updated_at)
 		VALUES ($1, $2, $3, $4, $4)`
 
+	updatePreference = `UPDATE merchants SET provider_preference = $2, updated_at = $3 WHERE id = $1`
+
 	updateStatus = `UPDATE merchants SET status = $2, updated_at = $3 WHERE id = $1`
 
 	insertKey = `
@@ -16,7 +18,7 @@ const (
 	revokeKey = `UPDATE api_keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL`
 
 	selectKey = `
-		SELECT k.merchant_id, k.secret_hash, k.revoked_at IS NOT NULL, m.status
+		SELECT k.merchant_id, k.secret_hash, k.revoked_at IS NOT NULL, m.status, m.provider_preference
 		FROM api_keys k JOIN merchants m ON m.id = k.merchant_id
 		WHERE k.id = $1`
 )

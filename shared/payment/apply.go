@@ -10,39 +10,44 @@ import (
 // The effects a fact can have, as provider_facts keeps them.
 const (
 	effectApplied    = "applied"
-	effectConfirmed  = "confirmed"  // nothing new: the payment was there already
-	effectStale      = "stale"      // a newer state of the object is known
-	effectMismatch   = "mismatch"   // it echoes another amount or currency than was sent: a human must look
-	effectObligation = "obligation" // it came too late, and is to be undone
-	effectDischarged = "discharged" // it proves an obligation done
-	effectRepeated   = "repeated"   // this very fact was recorded before
+	effectConfirmed  = "confirmed"   // nothing new: the payment was there already
+	effectStale      = "stale"       // a newer state of the object is known
+	effectMismatch   = "mismatch"    // it echoes another amount or currency than was sent: a human must look
+	effectObligation = "obligation"  // it came too late, and is to be undone
+	effectDischarged = "discharged"  // it proves an obligation done
+	effectReversed   = "reversed"    // money that was captured has been taken back
+	effectFailedOver = "failed_over" // the payment goes on at another provider
+	effectRepeated   = "repeated"    // this very fact was recorded before
 )
 
 // apply merges one fact into the payment. It is the one way by which a provider's
 // word changes a payment, whoever brought it: the API's call, a webhook, a look-up.
 // A fact applied twice changes nothing, and an object's older fact never
 // overwrites a newer one. The effect says what came of it.
-func (d *dossier) apply(f provider.Fact) (effect string, err error) {
+//
+// from is the provider that states it. One that the payment has left for another
+// changes nothing about the payment any more: what turns up there lost its purpose.
+func (d *dossier) apply(f provider.Fact, from string) (effect string, err error) {
 	if !f.PaymentID.IsZero() && f.PaymentID != d.ID {
 		return "", fault.New(fault.Internal, "a fact about payment %s was brought to payment %s", f.PaymentID, d.ID)
 	}
-	if old := d.recall(f); old != "" {
-		if f.Kind == provider.KindAuthorization && f.State == provider.StateAuthorized {
-			d.learn(f) // an event may have come first, and does not say all that a reply does
+	if old := d.recall(f, from); old != "" {
+		if from == d.Provider {
+			d.complete(f)
 		}
 		if old == effectStale {
-			d.record(f, id.ID{}, effectStale)
+			d.record(f, from, id.ID{}, effectStale)
 		}
 		return old, nil
 	}
 	var refund id.ID
 	switch f.Kind {
 	case provider.KindAuthorization:
-		effect = d.applyAuthorization(f)
+		effect = d.applyAuthorization(f, from)
 	case provider.KindCapture:
-		effect = d.applyCapture(f)
+		effect = d.applyCapture(f, from)
 	case provider.KindRefund:
-		if effect, refund, err = d.applyRefund(f); err != nil {
+		if effect, refund, err = d.applyRefund(f, from); err != nil {
 			return "", err
 		}
 	default:
@@ -51,14 +56,14 @@ func (d *dossier) apply(f provider.Fact) (effect string, err error) {
 	if effect == effectMismatch {
 		d.ReconciliationStatus = ManualReview
 	}
-	return d.record(f, refund, effect), nil
+	return d.record(f, from, refund, effect), nil
 }
 
 // recall says whether the fact is old: this very one, or of a state that the object
 // has left behind.
-func (d *dossier) recall(f provider.Fact) (effect string) {
+func (d *dossier) recall(f provider.Fact, from string) (effect string) {
 	for _, k := range d.known {
-		if k.Provider != d.Provider || k.ObjectID != f.ObjectID || k.Kind != f.Kind {
+		if k.Provider != from || k.ObjectID != f.ObjectID || k.Kind != f.Kind {
 			continue
 		}
 		if k.State == f.State {
@@ -71,13 +76,52 @@ func (d *dossier) recall(f provider.Fact) (effect string) {
 	return effect
 }
 
-func (d *dossier) record(f provider.Fact, refund id.ID, effect string) string {
-	d.facts = append(d.facts, recordedFact{Fact: f, refundID: refund, effect: effect})
-	d.known = append(d.known, knownFact{Provider: d.Provider, ObjectID: f.ObjectID, State: f.State, Kind: f.Kind, Rank: f.Rank(), Amount: f.Amount.Minor})
+func (d *dossier) record(f provider.Fact, from string, refund id.ID, effect string) string {
+	d.facts = append(d.facts, recordedFact{Fact: f, from: from, refundID: refund, effect: effect})
+	d.known = append(d.known, knownFact{Provider: from, ObjectID: f.ObjectID, State: f.State, Kind: f.Kind, Rank: f.Rank(), Amount: f.Amount.Minor})
 	if effect != effectStale && effect != effectConfirmed {
 		d.note("%s.%s", f.Kind, f.State)
 	}
 	return effect
+}
+
+// complete takes from a fact that is known what its first telling may have left out: an
+// event does not say all that a reply does, and a look-up knows no page for the payer.
+func (d *dossier) complete(f provider.Fact) {
+	switch {
+	case f.Kind != provider.KindAuthorization:
+	case f.State == provider.StateAuthorized:
+		d.learn(f)
+	case f.State == provider.StateRequiresAction && f.NextAction != nil && d.NextAction == nil && d.Status == Pending && !d.payerDone(f):
+		d.NextAction = f.NextAction
+		d.note("next_action")
+		d.announce = append(d.announce, announcement{event: EventRequiresAction})
+	}
+}
+
+// payerDone reports whether the object of the fact is known to have moved on from the
+// payer's action.
+func (d *dossier) payerDone(f provider.Fact) bool {
+	for _, k := range d.known {
+		if k.ObjectID == f.ObjectID && k.Kind == f.Kind && k.Rank > f.Rank() {
+			return true
+		}
+	}
+	return false
+}
+
+// purposeless reports whether what happens at a provider serves the payment no more: it
+// has ended, or has gone on at another provider.
+func (d *dossier) purposeless(from string) bool {
+	return from != d.Provider || d.Status == Failed || d.Status == Canceled
+}
+
+// lost says why something at a provider lost its purpose.
+func (d *dossier) lost(what, from string) string {
+	if from != d.Provider {
+		return what + "_after_failover"
+	}
+	return what + "_after_" + lower(d.Status)
 }
 
 // learn keeps the provider's identifier of the payment object.
@@ -91,13 +135,19 @@ func (d *dossier) learn(f provider.Fact) {
 	}
 }
 
-func (d *dossier) applyAuthorization(f provider.Fact) string {
+func (d *dossier) applyAuthorization(f provider.Fact, from string) string {
+	if d.purposeless(from) {
+		return d.applyPurposeless(f, from)
+	}
 	switch f.State {
-	case provider.StateRequiresAction, provider.StatePending:
+	case provider.StateRequiresAction, provider.StatePending, provider.StateApproved:
 		if d.Status != Pending {
 			return effectConfirmed
 		}
 		d.learn(f)
+		if f.State == provider.StateApproved {
+			d.NextAction = nil
+		}
 		if f.State == provider.StateRequiresAction && f.NextAction != nil {
 			d.NextAction = f.NextAction
 			d.announce = append(d.announce, announcement{event: EventRequiresAction})
@@ -109,6 +159,26 @@ func (d *dossier) applyAuthorization(f provider.Fact) string {
 		return d.applyAuthorized(f)
 	case provider.StateCanceled:
 		return d.applyAuthorizationCanceled(f)
+	}
+	return effectConfirmed
+}
+
+// applyPurposeless merges a fact about an authorization that serves no payment: it is to
+// be let go of, and nobody may bring it to life later.
+func (d *dossier) applyPurposeless(f provider.Fact, from string) string {
+	switch f.State {
+	case provider.StateAuthorized:
+		d.oblige(obligation{provider: from, kind: provider.Void, reference: f.Reference, reason: d.lost("authorized", from)})
+		return effectObligation
+	case provider.StateRequiresAction, provider.StatePending, provider.StateApproved:
+		if from == d.Provider {
+			return effectConfirmed // the payment's own end sees to it
+		}
+		d.oblige(obligation{provider: from, kind: provider.Void, reference: f.Reference, reason: d.lost(string(f.State), from)})
+		return effectObligation
+	case provider.StateCanceled:
+		d.discharged = append(d.discharged, discharge{provider: from, reference: f.Reference, kind: provider.Void})
+		return effectDischarged
 	}
 	return effectConfirmed
 }
@@ -126,7 +196,7 @@ func (d *dossier) applyAuthorizationFailed(f provider.Fact) string {
 	d.become(Failed, EventFailed)
 	if f.Reference != "" {
 		// Cancel the provider's object, so that nobody can confirm it later.
-		d.oblige(obligation{kind: provider.Void, reference: f.Reference, reason: "declined"})
+		d.oblige(obligation{provider: d.Provider, kind: provider.Void, reference: f.Reference, reason: "declined"})
 	}
 	return effectApplied
 }
@@ -136,15 +206,11 @@ func (d *dossier) applyAuthorized(f provider.Fact) string {
 		d.learn(f)
 		return effectMismatch
 	}
-	switch d.Status {
-	case Pending:
+	if d.Status == Pending {
 		d.learn(f)
 		d.AuthorizedMinor = d.AmountMinor
 		d.become(Authorized, EventAuthorized)
 		return effectApplied
-	case Failed, Canceled:
-		d.oblige(obligation{kind: provider.Void, reference: f.Reference, reason: "authorized_after_" + lower(d.Status)})
-		return effectObligation
 	}
 	d.learn(f)
 	return effectConfirmed
@@ -161,9 +227,6 @@ func (d *dossier) applyAuthorizationCanceled(f provider.Fact) string {
 		}
 		d.become(to, event)
 		return effectApplied
-	case Failed, Canceled:
-		d.discharged = append(d.discharged, discharge{provider: d.Provider, reference: f.Reference, kind: provider.Void})
-		return effectDischarged
 	}
 	return effectConfirmed // the provider releases what a partial capture left
 }
@@ -174,13 +237,15 @@ func (d *dossier) voiding() bool {
 	return s != nil && s.Kind == provider.Void
 }
 
-func (d *dossier) applyCapture(f provider.Fact) string {
-	if f.State != provider.StateSucceeded {
+func (d *dossier) applyCapture(f provider.Fact, from string) string {
+	switch {
+	case f.State == provider.StateFailed && d.counted(f, from):
+		return d.applyReversal(f, from)
+	case f.State != provider.StateSucceeded:
 		return effectConfirmed
-	}
-	if d.Status == Failed || d.Status == Canceled {
-		d.oblige(obligation{kind: provider.Refund, reference: f.Reference, amount: f.Amount.Minor, reason: "captured_after_" + lower(d.Status)})
-		d.supersedeVoid(f.Reference)
+	case d.purposeless(from):
+		d.oblige(obligation{provider: from, kind: provider.Refund, reference: f.Reference, amount: f.Amount.Minor, reason: d.lost("captured", from)})
+		d.supersedeVoid(from, f.Reference)
 		return effectObligation
 	}
 	d.learn(f)
@@ -216,6 +281,32 @@ func (d *dossier) applyCapture(f provider.Fact) string {
 	d.FailureCode, d.FailureMessage, d.FailureProviderCode = nil, nil, nil // of a capture that was refused before
 	d.rebook()
 	return effect
+}
+
+// counted reports whether the capture is known to have succeeded before.
+func (d *dossier) counted(f provider.Fact, from string) bool {
+	for _, k := range d.known {
+		if k.Provider == from && k.ObjectID == f.ObjectID && k.Kind == f.Kind && k.State == provider.StateSucceeded {
+			return true
+		}
+	}
+	return false
+}
+
+// applyReversal merges a capture that succeeded and failed after all: a late failure or a
+// chargeback of a bank transfer. The money is gone from the merchant, so it can't be
+// refunded; what became of the sale is for a human to settle.
+func (d *dossier) applyReversal(f provider.Fact, from string) string {
+	d.ReconciliationStatus = ManualReview
+	if d.purposeless(from) {
+		if d.held(from, &f) <= 0 { // nothing of the payer's is left to give back
+			d.discharged = append(d.discharged, discharge{provider: from, reference: f.Reference, kind: provider.Refund})
+		}
+		return effectReversed
+	}
+	d.DisputedMinor += max(0, min(f.Amount.Minor, d.Refundable()))
+	d.announce = append(d.announce, announcement{event: EventDisputed})
+	return effectReversed
 }
 
 func (d *dossier) unannounce(event string) {

@@ -12,9 +12,9 @@ func lower(s Status) string { return strings.ToLower(string(s)) }
 
 // applyRefund merges a fact about a refund: one that a merchant asked for, one
 // that discharges an obligation, or one made outside Tollgate.
-func (d *dossier) applyRefund(f provider.Fact) (effect string, refund id.ID, err error) {
-	if !f.ObligationID.IsZero() || d.Status == Failed || d.Status == Canceled {
-		return d.applyRelease(f), id.ID{}, nil
+func (d *dossier) applyRefund(f provider.Fact, from string) (effect string, refund id.ID, err error) {
+	if !f.ObligationID.IsZero() || d.purposeless(from) {
+		return d.applyRelease(f, from), id.ID{}, nil
 	}
 	r := d.refund(f.RefundID)
 	for i := 0; r == nil && i < len(d.refunds); i++ {
@@ -46,23 +46,23 @@ func (d *dossier) applyRefund(f provider.Fact) (effect string, refund id.ID, err
 // applyRelease merges a refund of money that has no purpose: on a payment that has
 // ended without it. The obligation is done when all of it is back with the payer, and
 // opens again when a refund that had succeeded fails after all.
-func (d *dossier) applyRelease(f provider.Fact) string {
-	held := d.held(&f)
+func (d *dossier) applyRelease(f provider.Fact, from string) string {
+	held := d.held(from, &f)
 	switch {
 	case f.State == provider.StateSucceeded && held <= 0:
-		d.discharged = append(d.discharged, discharge{provider: d.Provider, reference: f.Reference, kind: provider.Refund})
+		d.discharged = append(d.discharged, discharge{provider: from, reference: f.Reference, kind: provider.Refund})
 		return effectDischarged
 	case (f.State == provider.StateFailed || f.State == provider.StateCanceled) && held > 0:
-		d.oblige(obligation{kind: provider.Refund, reference: f.Reference, amount: held, reason: "refund_" + string(f.State)})
+		d.oblige(obligation{provider: from, kind: provider.Refund, reference: f.Reference, amount: held, reason: "refund_" + string(f.State)})
 		return effectObligation
 	}
 	return effectApplied
 }
 
-// held is how much of the payer's money is at the provider, by what is known of its
+// held is how much of the payer's money is at a provider, by what is known of its
 // objects: captured, less what refunds have given back. new is a fact still to be
 // recorded, or nil.
-func (d *dossier) held(new *provider.Fact) int64 {
+func (d *dossier) held(at string, new *provider.Fact) int64 {
 	type object struct {
 		rank   int
 		state  provider.State
@@ -76,6 +76,9 @@ func (d *dossier) held(new *provider.Fact) int64 {
 		}
 	}
 	for _, k := range d.known {
+		if k.Provider != at {
+			continue
+		}
 		see(k.ObjectID, object{k.Rank, k.State, k.Kind, k.Amount})
 	}
 	if new != nil {

@@ -19,15 +19,23 @@ import (
 // method is automatic.
 //
 // The answer is 201 with the payment once the provider decided (a decline is a
-// decision: status FAILED), 202 while that is open, and the fault
-// STRIPE_UNAVAILABLE when the request provably did not leave.
+// decision: status FAILED), 202 while that is open, and 503 with the provider's own code
+// (STRIPE_UNAVAILABLE) when the request provably did not leave.
 func (s *Service) Create(ctx context.Context, c Caller, req idempotency.Request, in CreateParams) (idempotency.Answer, error) {
-	currency, err := s.check(&in)
+	currency, route, err := s.check(ctx, c, &in)
 	if err != nil {
 		return idempotency.Answer{}, err
 	}
 	now := s.Now()
-	p := s.newPayment(c, in, currency, now)
+	p := s.newPayment(c, in, currency, route, now)
+	ctx, leave, err := s.enter(ctx, p.Provider)
+	if err != nil {
+		if rec, e := idempotency.Find(ctx, s.Pool, req); e == nil && rec != nil {
+			return s.repeat(ctx, rec)
+		}
+		return idempotency.Answer{}, err
+	}
+	defer leave()
 	w := s.begin(p, provider.Authorize, p.AmountMinor, id.ID{}, c.actor(ctx), now)
 	d := s.newDossier(p)
 	d.now = now
@@ -43,7 +51,24 @@ func (s *Service) Create(ctx context.Context, c Caller, req idempotency.Request,
 	}
 	s.at(ctx, PointClaimed)
 	d.before()
+	s.Metrics.Routed(ctx, p.Provider, route.Reason)
 	return s.send(ctx, w, d)
+}
+
+// enter takes a place for the calls to a provider before anything is claimed, so that
+// nothing is claimed that can't be tried.
+func (s *Service) enter(ctx context.Context, name string) (inside context.Context, leave func(), err error) {
+	g, gated := s.Providers[name].(provider.Gate)
+	if !gated {
+		return ctx, func() {}, nil
+	}
+	inside, leave, ok := g.Enter(ctx)
+	if ok {
+		return inside, leave, nil
+	}
+	f := fault.New(fault.ProviderBusy, "Too many requests to %s are under way here. Nothing was changed. Send the request again after Retry-After seconds.", name)
+	f.Retry = time.Second
+	return ctx, func() {}, f
 }
 
 // begin makes the saga of an operation, leased to this worker, with its first attempt.
@@ -63,7 +88,8 @@ func (s *Service) begin(p *Payment, step provider.Step, amount int64, refund id.
 		r.PaymentMethod, r.ReturnURL, r.Description = p.PaymentMethod, deref(p.ReturnURL), deref(p.Description)
 	}
 	return work{
-		saga: sg, token: sg.LeaseToken, attempt: provider.NewAttempt(sg.ID, 1, r, now), first: true, source: "call", actor: by,
+		saga: sg, token: sg.LeaseToken, provider: sg.Provider, attempt: provider.NewAttempt(sg.ID, 1, r, now), first: true,
+		source: "call", actor: by,
 	}
 }
 
@@ -78,7 +104,7 @@ func (s *Service) send(ctx context.Context, w work, known *dossier) (idempotency
 	if err != nil {
 		return idempotency.Answer{}, fault.Wrap(err, "call the provider")
 	}
-	return s.record(ctx, w, s.execute(ctx, w, call), known)
+	return s.conduct(ctx, w, s.execute(ctx, w, call), known)
 }
 
 // claimFailed answers a request whose claim the database refused: a repeat of an
@@ -107,15 +133,16 @@ func (s *Service) claimFailed(ctx context.Context, req idempotency.Request, clai
 	return idempotency.Answer{}, fault.Wrap(claim, "claim the operation")
 }
 
-func (s *Service) newPayment(c Caller, in CreateParams, currency money.Currency, now time.Time) *Payment {
+func (s *Service) newPayment(c Caller, in CreateParams, currency money.Currency, route *Route, now time.Time) *Payment {
 	expires := int64(defaultExpiry / time.Second)
 	if in.ExpiresIn != nil {
 		expires = *in.ExpiresIn
 	}
+	to := route.Candidates[0]
 	p := &Payment{
 		ID: s.NewID(), MerchantID: c.MerchantID, Version: 1, Status: Pending, ReconciliationStatus: Synced,
 		Currency: currency, AmountMinor: in.Amount, CaptureMethod: CaptureMethod(in.CaptureMethod),
-		PaymentMethod: in.PaymentMethod, Provider: in.Provider, ProviderAccount: s.Providers[in.Provider].Account(),
+		PaymentMethod: to.PaymentMethod, Provider: to.Provider, ProviderAccount: to.Account, Route: route,
 		MerchantReference: optional(in.MerchantReference), Description: optional(in.Description), Metadata: in.Metadata,
 		ReturnURL: optional(in.ReturnURL), ExpiresAt: now.Add(time.Duration(expires) * time.Second),
 		CreatedAt: now, UpdatedAt: now,

@@ -54,6 +54,7 @@ type announcement struct {
 
 type recordedFact struct {
 	provider.Fact
+	from     string // the provider that states it
 	refundID id.ID
 	effect   string
 }
@@ -176,7 +177,7 @@ func (d *dossier) write(b *pgx.Batch, src Source) {
 		queueObligation(b, d, o)
 	}
 	for _, o := range d.discharged {
-		if o.kind == provider.Refund && d.held(nil) > 0 {
+		if o.kind == provider.Refund && d.held(o.provider, nil) > 0 {
 			continue // a refund that had succeeded has failed since
 		}
 		queueDischarge(b, o, src.Evidence, d.now)
@@ -260,7 +261,7 @@ func queueFact(b *pgx.Batch, d *dossier, f recordedFact, src Source) {
 	if currency == "" {
 		currency = d.Currency.Code()
 	}
-	b.Queue(insertFact, d.Provider, f.ObjectID, f.State, d.ID, f.Kind, f.refundID, f.Rank(), f.Amount.Minor, currency,
+	b.Queue(insertFact, f.from, f.ObjectID, f.State, d.ID, f.Kind, f.refundID, f.Rank(), f.Amount.Minor, currency,
 		f.effect, src.Name, src.Evidence, occurred, d.now)
 }
 

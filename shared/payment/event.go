@@ -16,6 +16,7 @@ const (
 	EventFailed          = "payment.failed"
 	EventCanceled        = "payment.canceled"
 	EventRefunded        = "payment.refunded" // in full
+	EventDisputed        = "payment.disputed" // money was taken back from the merchant: a chargeback, a late failure
 	EventRefundCreated   = "refund.created"
 	EventRefundSucceeded = "refund.succeeded"
 	EventRefundFailed    = "refund.failed"
@@ -25,7 +26,7 @@ const (
 func EventTypes() []string {
 	return []string{
 		EventRequiresAction, EventAuthorized, EventCaptured, EventCaptureFailed, EventFailed, EventCanceled,
-		EventRefunded, EventRefundCreated, EventRefundSucceeded, EventRefundFailed,
+		EventRefunded, EventDisputed, EventRefundCreated, EventRefundSucceeded, EventRefundFailed,
 	}
 }
 

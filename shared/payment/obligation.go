@@ -19,6 +19,7 @@ import (
 // decline left behind. It is released (voided or refunded) and stays open until a
 // fact proves that.
 type obligation struct {
+	provider  string
 	kind      provider.Step // Void or Refund
 	reference string
 	amount    int64
@@ -37,15 +38,15 @@ func (d *dossier) oblige(o obligation) {
 
 // supersedeVoid drops a void that a capture has made impossible; the refund takes
 // its place.
-func (d *dossier) supersedeVoid(reference string) {
+func (d *dossier) supersedeVoid(from, reference string) {
 	kept := d.obligations[:0]
 	for _, o := range d.obligations {
-		if o.kind != provider.Void || o.reference != reference {
+		if o.kind != provider.Void || o.provider != from || o.reference != reference {
 			kept = append(kept, o)
 		}
 	}
 	d.obligations = kept
-	d.discharged = append(d.discharged, discharge{provider: d.Provider, reference: reference, kind: provider.Void})
+	d.discharged = append(d.discharged, discharge{provider: from, reference: reference, kind: provider.Void})
 }
 
 // An object that comes back to life opens its obligation again.
@@ -59,7 +60,7 @@ const insertObligation = `
 		WHERE obligations.state = 'done'`
 
 func queueObligation(b *pgx.Batch, d *dossier, o obligation) {
-	b.Queue(insertObligation, d.newID(), d.ID, d.MerchantID, d.Provider, d.ProviderAccount, o.reference, o.kind,
+	b.Queue(insertObligation, d.newID(), d.ID, d.MerchantID, o.provider, d.accountAt(o.provider), o.reference, o.kind,
 		o.amount, d.Currency, o.reason, d.now)
 }
 
@@ -185,10 +186,10 @@ func (s *Service) dischargeBy(ctx context.Context, o *openObligation, source, ke
 			return err
 		}
 		b := &pgx.Batch{}
-		evidence := s.queueResponse(b, d.Payment, response{obligation: o.ID, key: key, operation: operation, result: res}, d.now)
+		evidence := s.queueResponse(b, d.Payment, response{provider: o.Provider, obligation: o.ID, key: key, operation: operation, result: res}, d.now)
 		left = remains{open: true}
 		for _, f := range res.Facts {
-			if _, err := d.apply(f); err != nil {
+			if _, err := d.apply(f, o.Provider); err != nil {
 				return err
 			}
 			left.moving = left.moving || f.Kind == provider.KindRefund && f.ObligationID == o.ID &&
@@ -198,14 +199,15 @@ func (s *Service) dischargeBy(ctx context.Context, o *openObligation, source, ke
 			d.discharged = append(d.discharged, discharge{provider: o.Provider, reference: o.Reference, kind: o.Kind})
 		}
 		for _, c := range d.discharged {
-			left.open = left.open && (c.reference != o.Reference || c.kind != o.Kind)
+			left.open = left.open && (c.provider != o.Provider || c.reference != o.Reference || c.kind != o.Kind)
 		}
 		if o.Kind == provider.Refund {
-			left.amount = d.held(nil)
+			left.amount = d.held(o.Provider, nil)
 		}
 		d.settle()
 		d.write(b, Source{Name: source, Evidence: evidence, Actor: s.self(ctx)})
-		b.Queue(`UPDATE obligations SET due_at = $2 WHERE id = $1 AND state = 'open'`, o.ID, d.now.Add(saga.Backoff(o.Tries)))
+		due := d.now.Add(max(saga.Backoff(o.Tries), res.RetryAfter))
+		b.Queue(`UPDATE obligations SET due_at = $2 WHERE id = $1 AND state = 'open'`, o.ID, due)
 		return postgres.Pipeline(ctx, tx, b)
 	})
 	return left, fault.Wrap(err, "discharge obligation %s", o.ID)
@@ -217,13 +219,14 @@ func (d *dossier) fulfilled(o *openObligation) bool {
 	captured := false
 	for _, k := range d.known {
 		switch {
+		case k.Provider != o.Provider:
 		case o.Kind == provider.Void && k.Kind == provider.KindAuthorization && k.ObjectID == o.Reference && k.State == provider.StateCanceled:
 			return true
 		case k.Kind == provider.KindCapture && k.State == provider.StateSucceeded:
 			captured = true
 		}
 	}
-	return o.Kind == provider.Refund && captured && d.held(nil) <= 0
+	return o.Kind == provider.Refund && captured && d.held(o.Provider, nil) <= 0
 }
 
 const obligationGauge = `SELECT count(*), min(opened_at) FROM obligations WHERE state = 'open'`

@@ -51,7 +51,11 @@ func (s *Service) Capture(ctx context.Context, c Caller, req idempotency.Request
 		if err := within("capture", amount, available); err != nil {
 			return nil, err
 		}
-		if err := representable(s.Providers[d.Provider].Capabilities(), d.Money(amount)); err != nil {
+		caps := s.Providers[d.Provider].Capabilities()
+		if amount < d.AuthorizedMinor && !caps.PartialCapture {
+			return nil, fault.Invalid("amount", "%s captures all that is authorized, or nothing; leave it out", d.Provider)
+		}
+		if err := representable(caps, d.Money(amount)); err != nil {
 			return nil, err
 		}
 		w := s.begin(d.Payment, provider.Capture, amount, id.ID{}, by, d.now)
@@ -114,7 +118,7 @@ func (s *Service) claimCancel(b *pgx.Batch, d *dossier, by Actor) (*work, error)
 		if sg.Kind == provider.Void || sg.State != saga.Scheduled && sg.State != saga.AwaitingPayer {
 			return nil, blockedBy(sg, d.now)
 		}
-		unsent = sg.State == saga.Scheduled && sg.Kind == provider.Authorize
+		unsent = sg.State == saga.Scheduled && sg.Kind == provider.Authorize && d.ProviderTransactionID == nil
 		// Closing it fences whoever might still come for it.
 		d.close(sg, "superseded", &provider.Refusal{Code: "superseded", Message: "A cancellation took its place before it was sent."})
 	}
@@ -200,6 +204,8 @@ func (s *Service) operate(ctx context.Context, c Caller, req idempotency.Request
 
 func (s *Service) tryOperate(ctx context.Context, c Caller, req idempotency.Request, payment id.ID, start claim) (idempotency.Answer, error) {
 	actor := c.actor(ctx)
+	leave := func() {}
+	defer func() { leave() }()
 	var w *work
 	var done idempotency.Answer
 	s.at(ctx, PointClaiming)
@@ -214,6 +220,12 @@ func (s *Service) tryOperate(ctx context.Context, c Caller, req idempotency.Requ
 		}
 		if rec != nil {
 			return errRepeat{rec}
+		}
+		if s.Providers[d.Provider] == nil {
+			return fault.New(fault.Internal, "payment %s is at the provider %q, which is not configured", d.ID, d.Provider)
+		}
+		if ctx, leave, err = s.enter(ctx, d.Provider); err != nil {
+			return err
 		}
 		b := &pgx.Batch{}
 		if w, err = start(b, d, actor); err != nil {

@@ -1,6 +1,8 @@
 package payment
 
 import (
+	"context"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -17,14 +19,22 @@ import (
 type CreateParams struct {
 	Amount            int64
 	Currency          string
-	Provider          string // "stripe" by default
+	Provider          string // chosen by the payment method when not given
 	PaymentMethod     string // the provider's token
+	Alternatives      []Alternative
 	CaptureMethod     string // automatic by default
 	MerchantReference string
 	Description       string
 	ReturnURL         string
 	Metadata          map[string]string
 	ExpiresIn         *int64 // seconds after which an authorization that could not be sent is given up
+}
+
+// Alternative is another way to pay, at another provider: it is tried when the ones
+// before it provably were not, or were declined for a reason of the provider's own.
+type Alternative struct {
+	Provider      string `json:"provider"`
+	PaymentMethod string `json:"payment_method" api:"required"`
 }
 
 // Bounds on what a merchant may say.
@@ -40,13 +50,12 @@ const (
 	maxReasonLen        = 500
 	maxURLLen           = 2048
 	maxMethodLen        = 255
+	maxAlternatives     = 3
 )
 
-// check fills in defaults and finds every fault of the values at once.
-func (s *Service) check(in *CreateParams) (money.Currency, error) {
-	if in.Provider == "" {
-		in.Provider = "stripe"
-	}
+// check fills in defaults, finds every fault of the values at once, and then who can take
+// the payment.
+func (s *Service) check(ctx context.Context, c Caller, in *CreateParams) (money.Currency, *Route, error) {
 	if in.CaptureMethod == "" {
 		in.CaptureMethod = string(Automatic)
 	}
@@ -55,10 +64,6 @@ func (s *Service) check(in *CreateParams) (money.Currency, error) {
 	if err != nil {
 		bad.add("currency", "%q is not a current ISO 4217 code; send three upper-case letters, such as JPY or USD", in.Currency)
 	}
-	adapter := s.Providers[in.Provider]
-	if adapter == nil {
-		bad.add("provider", "%q is not a provider of this gateway; send one of %s", in.Provider, strings.Join(s.providerNames(), ", "))
-	}
 	if in.CaptureMethod != string(Automatic) && in.CaptureMethod != string(Manual) {
 		bad.add("capture_method", "%q is unknown; send automatic or manual", in.CaptureMethod)
 	}
@@ -66,6 +71,12 @@ func (s *Service) check(in *CreateParams) (money.Currency, error) {
 		bad.add("amount", "must be at least 1, in minor units of the currency")
 	}
 	bad.length("payment_method", in.PaymentMethod, 1, maxMethodLen)
+	if len(in.Alternatives) > maxAlternatives {
+		bad.add("alternatives", "has %d entries; at most %d are tried", len(in.Alternatives), maxAlternatives)
+	}
+	for i, a := range in.Alternatives {
+		bad.length(fmt.Sprintf("alternatives[%d].payment_method", i), a.PaymentMethod, 1, maxMethodLen)
+	}
 	bad.length("merchant_reference", in.MerchantReference, 0, maxReferenceLen)
 	bad.length("description", in.Description, 0, maxDescriptionLen)
 	checkMetadata(&bad, in.Metadata)
@@ -73,14 +84,14 @@ func (s *Service) check(in *CreateParams) (money.Currency, error) {
 	if e := in.ExpiresIn; e != nil && (*e < minExpirySeconds || *e > maxExpirySeconds) {
 		bad.add("expires_in", "must be between %d and %d seconds", minExpirySeconds, maxExpirySeconds)
 	}
+	if in.Provider != "" && s.Providers[in.Provider] == nil {
+		bad.add("provider", "%q is not a provider of this gateway; send one of %s, or none", in.Provider, strings.Join(s.providerNames(), ", "))
+	}
 	if err := bad.fault(); err != nil {
-		return currency, err
+		return currency, nil, err
 	}
-	caps := adapter.Capabilities()
-	if in.Amount > caps.MaxAmount {
-		return currency, fault.Invalid("amount", "%d is above the provider's limit of %d minor units; split the payment", in.Amount, caps.MaxAmount)
-	}
-	return currency, representable(caps, money.Money{Minor: in.Amount, Currency: currency})
+	route, err := s.route(ctx, in, c.Preference, currency)
+	return currency, route, err
 }
 
 // representable refuses an amount that the provider has no exact form for.

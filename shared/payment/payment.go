@@ -85,6 +85,7 @@ type Payment struct {
 	Provider              string               `db:"provider"`
 	ProviderAccount       string               `db:"provider_account"`
 	ProviderTransactionID *string              `db:"provider_transaction_id"`
+	Route                 *Route               `db:"route"` // never changed in place: a former version shares it
 	MerchantReference     *string              `db:"merchant_reference"`
 	Description           *string              `db:"description"`
 	Metadata              map[string]string    `db:"metadata"`

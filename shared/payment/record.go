@@ -17,15 +17,16 @@ import (
 
 // work is one saga under this worker's lease, with the attempt it is about.
 type work struct {
-	saga    *saga.Saga
-	token   id.ID
-	attempt provider.Attempt
-	first   bool       // no attempt of the step may have been sent before this call
-	forced  bool       // before its time, for a request that waits for it: its backoff does not grow
-	was     saga.State // before the lease was taken; "" for a saga that starts
-	rule    string     // of the resolver, when this resolves what was unknown
-	source  string     // call, replay or lookup
-	actor   Actor
+	saga     *saga.Saga
+	token    id.ID
+	provider string // whom the attempt is for; the saga may go on to another
+	attempt  provider.Attempt
+	first    bool       // no attempt of the step may have been sent before this call
+	forced   bool       // before its time, for a request that waits for it: its backoff does not grow
+	was      saga.State // before the lease was taken; "" for a saga that starts
+	rule     string     // of the resolver, when this resolves what was unknown
+	source   string     // call, replay or lookup
+	actor    Actor
 }
 
 func (w work) sourceOf(evidence id.ID) Source {
@@ -34,7 +35,7 @@ func (w work) sourceOf(evidence id.ID) Source {
 
 // execute sends the attempt to the provider.
 func (s *Service) execute(ctx context.Context, w work, call provider.Call) provider.Result {
-	adapter := s.Providers[w.saga.Provider]
+	adapter := s.Providers[w.provider]
 	res := adapter.Execute(ctx, call)
 	step := string(w.attempt.Request.Step)
 	s.Metrics.ProviderCall(ctx, adapter.Name(), step, string(res.Outcome), res.Evidence.Duration)
@@ -49,24 +50,42 @@ func (s *Service) execute(ctx context.Context, w work, call provider.Call) provi
 	return res
 }
 
-// record writes down what a call yielded and says what the merchant gets.
+// conduct records what a call yielded, and goes on to other providers for as long as
+// that is what follows.
+func (s *Service) conduct(ctx context.Context, w work, res provider.Result, known *dossier) (idempotency.Answer, error) {
+	for {
+		a, next, err := s.record(ctx, w, res, known)
+		if err != nil || next == nil {
+			return a, err
+		}
+		call, err := provider.FirstCall(next.attempt)
+		if err != nil {
+			return idempotency.Answer{}, fault.Wrap(err, "call the next provider")
+		}
+		s.Metrics.FailedOver(ctx, w.provider, next.provider, string(res.Outcome))
+		w, known = *next, nil
+		res = s.execute(ctx, w, call)
+	}
+}
+
+// record writes down what a call yielded and says what the merchant gets. next is what
+// is to be called now, when the payment has gone on to another provider.
 //
 // known is the payment as the claim left it, or nil. With it, the record is one
 // round trip: the new rows are computed here, and the database refuses them all if
 // the payment has moved on or the lease is lost. Then, and without it, the payment
 // is read again under its lock.
-func (s *Service) record(ctx context.Context, w work, res provider.Result, known *dossier) (idempotency.Answer, error) {
+func (s *Service) record(ctx context.Context, w work, res provider.Result, known *dossier) (a idempotency.Answer, next *work, err error) {
 	// The provider has answered: a caller who went away must not keep it from being written down.
 	ctx = context.WithoutCancel(ctx)
 	if known != nil {
-		a, err := s.recordKnown(ctx, w, res, known)
+		a, next, err = s.recordKnown(ctx, w, res, known)
 		if err == nil || !postgres.HasCode(err, postgres.VersionMoved) && !saga.LeaseLost(err) {
-			return a, fault.Wrap(err, "record the provider's answer")
+			return a, next, fault.Wrap(err, "record the provider's answer")
 		}
 	}
-	var a idempotency.Answer
 	var d *dossier
-	err := postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) (err error) {
+	err = postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) (err error) {
 		if d, err = s.load(ctx, tx, w.saga.TransactionID, id.ID{}, w.saga.ID); err != nil {
 			return err
 		}
@@ -79,7 +98,7 @@ func (s *Service) record(ctx context.Context, w work, res provider.Result, known
 			settled.Replayed = false
 		}
 		b := &pgx.Batch{}
-		a, err = s.conclude(b, d, w, res)
+		a, next, err = s.conclude(ctx, b, d, w, res)
 		if err != nil {
 			return err
 		}
@@ -94,11 +113,11 @@ func (s *Service) record(ctx context.Context, w work, res provider.Result, known
 		return nil
 	})
 	if err != nil {
-		return idempotency.Answer{}, fault.Wrap(err, "record the provider's answer")
+		return idempotency.Answer{}, nil, fault.Wrap(err, "record the provider's answer")
 	}
 	s.at(ctx, PointRecorded)
 	s.measure(ctx, d, w.rule)
-	return a, nil
+	return a, next, nil
 }
 
 // measure counts the operations that a commit has ended.
@@ -111,7 +130,7 @@ func (s *Service) measure(ctx context.Context, d *dossier, rule string) {
 	}
 }
 
-func (s *Service) recordKnown(ctx context.Context, w work, res provider.Result, d *dossier) (idempotency.Answer, error) {
+func (s *Service) recordKnown(ctx context.Context, w work, res provider.Result, d *dossier) (a idempotency.Answer, next *work, err error) {
 	b := &pgx.Batch{}
 	b.Queue(`SELECT expect_version($1, $2)`, d.ID, d.Version)
 	saga.QueueFence(b, w.saga.ID, w.token)
@@ -120,17 +139,16 @@ func (s *Service) recordKnown(ctx context.Context, w work, res provider.Result, 
 	fresh := s.newDossier(&p)
 	fresh.sagas = []*saga.Saga{&held}
 	fresh.before()
-	a, err := s.conclude(b, fresh, w, res)
-	if err != nil {
-		return a, err
+	if a, next, err = s.conclude(ctx, b, fresh, w, res); err != nil {
+		return a, nil, err
 	}
 	s.at(ctx, PointRecording)
 	if err := postgres.Pipeline(ctx, s.Pool, b); err != nil {
-		return a, err
+		return a, nil, err
 	}
 	s.at(ctx, PointRecorded)
 	s.measure(ctx, fresh, w.rule)
-	return a, nil
+	return a, next, nil
 }
 
 // conclude applies a result to the dossier and queues all that follows from it.
@@ -138,30 +156,38 @@ func (s *Service) recordKnown(ctx context.Context, w work, res provider.Result, 
 // If the lease was lost, another worker owns the saga: the reply's facts are true
 // all the same and are applied as anybody's would be, but what the saga does next
 // is not this worker's to say.
-func (s *Service) conclude(b *pgx.Batch, d *dossier, w work, res provider.Result) (idempotency.Answer, error) {
+func (s *Service) conclude(ctx context.Context, b *pgx.Batch, d *dossier, w work, res provider.Result) (a idempotency.Answer, next *work, err error) {
 	sg := d.saga(w.saga.ID)
 	holding := sg.Open() && sg.LeaseToken == w.token
-	evidence := s.queueResponse(b, d.Payment, response{saga: sg.ID, key: w.attempt.Key, operation: w.operation(), result: res}, d.now)
-	for _, f := range res.Facts {
-		if _, err := d.apply(f); err != nil {
-			return idempotency.Answer{}, err
+	evidence := s.queueResponse(b, d.Payment, response{provider: w.provider, saga: sg.ID, key: w.attempt.Key, operation: w.operation(), result: res}, d.now)
+	if holding {
+		if next = s.failOver(ctx, b, d, sg, w, res); next != nil {
+			d.write(b, w.sourceOf(evidence))
+			a, _ = d.answer(sg, nil)
+			a.After = s.after(d.ID, nil)
+			return a, next, nil
 		}
 	}
-	if res.Reference != "" && d.ProviderTransactionID == nil && d.Status == Pending {
+	for _, f := range res.Facts {
+		if _, err := d.apply(f, w.provider); err != nil {
+			return idempotency.Answer{}, nil, err
+		}
+	}
+	if res.Reference != "" && w.provider == d.Provider && d.ProviderTransactionID == nil && d.Status == Pending {
 		d.ProviderTransactionID = &res.Reference
 	}
 	d.settle()
-	var next *wake
+	var later *wake
 	if holding {
-		next = s.release(b, d, sg, w, res)
+		later = s.release(b, d, sg, w, res)
 	}
 	d.write(b, w.sourceOf(evidence))
-	a, _ := d.answer(sg, refusalOf(d, sg))
+	a, _ = d.answer(sg, refusalOf(d, sg))
 	if sg.State == saga.Scheduled && sg.Kind == provider.Authorize {
-		a = idempotency.Answer{Status: http.StatusServiceUnavailable, Body: s.unavailable(d), RetryAfter: pollAfter}
+		a = idempotency.Answer{Status: http.StatusServiceUnavailable, Body: s.unavailable(d), RetryAfter: max(pollAfter, res.RetryAfter)}
 	}
-	a.After = s.after(d.ID, next)
-	return a, nil
+	a.After = s.after(d.ID, later)
+	return a, nil, nil
 }
 
 func (w work) operation() string {
@@ -208,11 +234,11 @@ func (s *Service) release(b *pgx.Batch, d *dossier, sg *saga.Saga, w work, res p
 			return nil
 		}
 	}
-	due, tries := d.now.Add(saga.Backoff(sg.Tries)), sg.Tries+1
+	due, tries := d.now.Add(max(saga.Backoff(sg.Tries), res.RetryAfter)), sg.Tries+1
 	if w.forced {
 		tries = sg.Tries
 	}
-	if wait == saga.Scheduled && sg.Kind == provider.Authorize && due.After(d.ExpiresAt) {
+	if wait == saga.Scheduled && sg.Kind == provider.Authorize && w.attempt.Request.Reference == "" && due.After(d.ExpiresAt) {
 		due = d.ExpiresAt
 	}
 	saga.QueueRelease(b, sg.ID, wait, due, tries, d.now)
@@ -251,6 +277,7 @@ const insertResponse = `
 	VALUES ($1, $2, $3, $4, $5, $6, nullif($7, ''), $8, nullif($9, 0), nullif($10, ''), nullif($11, ''), nullif($12, ''), $13, $14)`
 
 type response struct {
+	provider         string
 	saga, obligation id.ID
 	key, operation   string
 	result           provider.Result
@@ -259,7 +286,7 @@ type response struct {
 // queueResponse keeps the raw evidence and returns its id.
 func (s *Service) queueResponse(b *pgx.Batch, p *Payment, r response, now time.Time) id.ID {
 	evidence, e := s.NewID(), r.result.Evidence
-	b.Queue(insertResponse, evidence, p.ID, r.saga, r.obligation, p.Provider, r.operation, r.key, r.result.Outcome,
+	b.Queue(insertResponse, evidence, p.ID, r.saga, r.obligation, r.provider, r.operation, r.key, r.result.Outcome,
 		e.Status, e.RequestID, e.Body, e.Error, e.Duration.Milliseconds(), now)
 	return evidence
 }

@@ -13,16 +13,6 @@ import (
 	"github.com/tollgate/tollgate/shared/saga"
 )
 
-// The rules by which an unknown outcome is resolved, in the order they are tried.
-// Each resolution stores its rule and the row that holds its evidence.
-const (
-	RuleReplay  = "replay"  // the same attempt again, inside the provider's key window, got its answer
-	RuleLookup  = "lookup"  // the provider's strongly consistent look-up shows the object
-	RuleWebhook = "webhook" // the provider told us by a signed event
-	RuleAbsent  = "absent"  // the key window has closed, and a complete look-up shows nothing: not charged
-	RuleRetried = "retried" // a step that the object's own state guards was made under a new key
-)
-
 // windowSlack is added to a key window before absence is believed: clocks differ,
 // and a request may have been on its way when the window closed.
 const windowSlack = 10 * time.Minute
@@ -63,7 +53,8 @@ func (s *Service) resume(ctx context.Context, held *saga.Held, token id.ID, forc
 		return fault.New(fault.Internal, "saga %s names the provider %q, which is not configured", sagaID, held.Provider)
 	}
 	w := work{
-		saga: &held.Saga, token: token, attempt: attempts[len(attempts)-1], forced: forced, was: held.Was, actor: s.self(ctx),
+		saga: &held.Saga, token: token, provider: held.Provider, attempt: attempts[len(attempts)-1], forced: forced,
+		was: held.Was, actor: s.self(ctx),
 	}
 	switch {
 	case w.attempt.Unsent: // scheduled, or its worker died before it could send
@@ -71,10 +62,25 @@ func (s *Service) resume(ctx context.Context, held *saga.Held, token id.ID, forc
 	case held.Was == saga.AwaitingPayer:
 		return s.askAboutPayer(ctx, w)
 	case held.Was == saga.AwaitingProvider:
-		_, err = s.lookUp(ctx, w)
-		return err
+		return s.askProvider(ctx, w)
 	}
 	return s.resolve(ctx, w)
+}
+
+// askProvider looks what has become of what is pending, and goes on where the payer has
+// done their part and the rest is ours.
+func (s *Service) askProvider(ctx context.Context, w work) error {
+	f, err := s.lookUp(ctx, w)
+	if err != nil || !f.approved {
+		return err
+	}
+	return s.authorizeApproved(ctx, w)
+}
+
+// authorizeApproved authorizes a payment object that its payer has approved, under a new
+// attempt that names it. The object is authorized once, whatever the key.
+func (s *Service) authorizeApproved(ctx context.Context, w work) error {
+	return s.again(ctx, w, "", func(r *provider.Request, p *Payment) { r.Reference = p.Reference() })
 }
 
 // payerPatience is how long a payer may take to authenticate. After it the payment is
@@ -84,18 +90,28 @@ const payerPatience = 24 * time.Hour
 // askAboutPayer looks whether the payer has come back, and gives up after payerPatience.
 func (s *Service) askAboutPayer(ctx context.Context, w work) error {
 	f, err := s.lookUp(ctx, w)
-	if err != nil || f.decided || !f.complete || s.Now().Before(w.saga.CreatedAt.Add(payerPatience)) {
+	switch {
+	case err != nil || f.decided || !f.complete:
 		return err
+	case f.approved:
+		return s.authorizeApproved(ctx, w)
+	case s.Now().Before(w.saga.CreatedAt.Add(payerPatience)):
+		return nil
 	}
+	return s.giveUp(ctx, w)
+}
+
+// giveUp cancels, at the provider, a payment that its payer has abandoned.
+func (s *Service) giveUp(ctx context.Context, w work) error {
 	var void *work
-	err = postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) error {
+	err := postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) error {
 		void = nil
 		d, err := s.load(ctx, tx, w.saga.TransactionID, id.ID{}, id.ID{})
 		if err != nil {
 			return err
 		}
 		sg := d.exclusive()
-		if sg == nil || sg.ID != w.saga.ID || sg.State != saga.AwaitingPayer {
+		if sg == nil || sg.ID != w.saga.ID || sg.State == saga.Leased && sg.LeaseToken != w.token {
 			return nil // something happened meanwhile
 		}
 		d.close(sg, "abandoned", nil)
@@ -123,7 +139,11 @@ func (s *Service) sendScheduled(ctx context.Context, w work) error {
 	if err != nil {
 		return err
 	}
-	if w.saga.Kind == provider.Authorize && !s.Now().Before(p.ExpiresAt) {
+	switch approved := w.attempt.Request.Reference != ""; {
+	case w.saga.Kind != provider.Authorize:
+	case approved && !s.Now().Before(w.saga.CreatedAt.Add(payerPatience)):
+		return s.giveUp(ctx, w)
+	case !approved && !s.Now().Before(p.ExpiresAt):
 		return s.expire(ctx, w)
 	}
 	call, err := provider.FirstCall(w.attempt)
@@ -157,60 +177,45 @@ func (s *Service) expire(ctx context.Context, w work) error {
 	})
 }
 
-// resolve finds out what became of an attempt that may have been sent.
-func (s *Service) resolve(ctx context.Context, w work) error {
-	adapter := s.Providers[w.saga.Provider]
-	caps := adapter.Capabilities()
-	var sticky bool
-	if call, ok := provider.Replay(w.attempt, caps, s.Now()); ok {
-		w.source, w.rule = "replay", RuleReplay
-		res := s.execute(ctx, w, call)
-		if res.Outcome != provider.Unknown && res.Outcome != provider.NotSent {
-			return s.finishWork(ctx, w, res)
-		}
-		sticky = res.Evidence.Replayed // the provider repeats a stored error: a look-up must tell
-		if err := s.keepResponse(ctx, w, res); err != nil {
-			return err
-		}
-	}
-	found, err := s.lookUp(ctx, w)
-	closed := s.Now().After(provider.WindowEnd(w.attempt, caps).Add(windowSlack))
-	if err != nil || found.decided || !found.complete || !found.absent {
-		if err == nil && closed && !found.decided && !found.complete {
-			return s.needsHuman(ctx, w)
-		}
-		return err
-	}
-	if caps.Guarded[w.attempt.Request.Step] && (sticky || closed) {
-		return s.retryGuarded(ctx, w)
-	}
-	if closed {
-		return s.absent(ctx, w, found.evidence)
-	}
-	return nil
-}
-
-// retryGuarded makes a step anew under a new key. The look-up has shown it undone,
-// and the provider's object allows it only once, so it can't be done twice even if
-// the old attempt is still on its way.
-func (s *Service) retryGuarded(ctx context.Context, w work) error {
+// again makes a step under a new key, by the request of the last attempt as change makes
+// it. It may only be called where the provider's object allows the step once, so that it
+// can't be done twice even if the old attempt is still on its way.
+func (s *Service) again(ctx context.Context, w work, rule string, change func(*provider.Request, *Payment)) error {
 	token := s.NewID()
 	held, err := saga.Take(ctx, s.Pool, w.saga.ID, token, s.Now())
 	if err != nil || held == nil {
 		return err
 	}
-	next := provider.NewAttempt(w.saga.ID, w.attempt.Number+1, w.attempt.Request, s.Now())
+	r := w.attempt.Request
+	if change != nil {
+		p, err := find(ctx, s.Pool, selectPayment, w.saga.TransactionID, id.ID{})
+		if err != nil {
+			return err
+		}
+		change(&r, p)
+	}
+	next := provider.NewAttempt(w.saga.ID, w.attempt.Number+1, r, s.Now())
 	b := &pgx.Batch{}
 	saga.QueueFence(b, w.saga.ID, token)
 	saga.QueueAttempt(b, w.saga.Provider, next)
 	if err := postgres.Pipeline(ctx, s.Pool, b); err != nil {
 		return fault.Wrap(err, "open the next attempt")
 	}
-	call, ok := provider.Replay(next, s.Providers[w.saga.Provider].Capabilities(), s.Now())
-	if !ok {
-		return fault.New(fault.Internal, "a fresh attempt of saga %s is outside its key window", w.saga.ID)
+	retry := work{
+		saga: &held.Saga, token: token, provider: held.Provider, attempt: next, was: held.Was, source: "call", rule: rule, actor: w.actor,
 	}
-	retry := work{saga: &held.Saga, token: token, attempt: next, was: held.Was, source: "call", rule: RuleRetried, actor: w.actor}
+	var call provider.Call
+	// Where nothing was in doubt, nothing that was sent before may still take effect.
+	if retry.first = w.was == saga.AwaitingPayer || w.was == saga.AwaitingProvider; retry.first {
+		call, err = provider.FirstCall(next)
+	} else if c, ok := provider.Replay(next, s.Providers[w.saga.Provider].Capabilities(), s.Now()); ok {
+		call = c
+	} else {
+		err = fault.New(fault.Internal, "a fresh attempt of saga %s is outside its key window", w.saga.ID)
+	}
+	if err != nil {
+		return fault.Wrap(err, "call the provider again")
+	}
 	return s.finishWork(ctx, retry, s.execute(ctx, retry, call))
 }
 
@@ -251,10 +256,11 @@ func (s *Service) absent(ctx context.Context, w work, proof provider.Evidence) e
 }
 
 // found is what a look-up told of a saga: whether it is decided, whether all there
-// is was seen, and whether nothing of this very step was among it.
+// is was seen, whether nothing of this very step was among it, and whether the payer has
+// approved what is now to be authorized.
 type found struct {
-	decided, complete, absent bool
-	evidence                  provider.Evidence
+	decided, complete, absent, approved bool
+	evidence                            provider.Evidence
 }
 
 // lookUp asks the provider for the present state of the payment's objects, applies
@@ -264,8 +270,8 @@ func (s *Service) lookUp(ctx context.Context, w work) (found, error) {
 	if err != nil {
 		return found{}, err
 	}
-	f := s.Providers[w.saga.Provider].Find(ctx, provider.Query{
-		Account: p.ProviderAccount, PaymentID: p.ID, Reference: p.Reference(), Since: p.CreatedAt, Until: s.lastEffect(w),
+	f := s.Providers[w.provider].Find(ctx, provider.Query{
+		Account: w.attempt.Request.Account, PaymentID: p.ID, Reference: p.referenceAt(w.provider), Since: p.CreatedAt, Until: s.lastEffect(w),
 	})
 	w.source = "lookup"
 	if w.was == saga.Unknown || w.was == saga.Leased {
@@ -279,15 +285,24 @@ func (s *Service) lookUp(ctx context.Context, w work) (found, error) {
 	if err != nil || after == nil {
 		return found{}, err
 	}
+	waits := after.Open() && w.saga.Kind == provider.Authorize && s.capabilities(w).PayerFirst && approvedByPayer(f.Facts)
+	named := w.attempt.Request.Reference != ""
 	return found{
-		decided: !after.Open(), complete: f.Complete, absent: !undecidedObject(f.Facts, w.attempt.Request), evidence: f.Evidence,
+		decided: !after.Open(), complete: f.Complete, evidence: f.Evidence,
+		// An approved object shows nothing of the attempt that was to authorize it.
+		absent:   !undecidedObject(f.Facts, w.attempt.Request) || waits && named,
+		approved: waits && !named,
 	}, nil
+}
+
+func (s *Service) capabilities(w work) provider.Capabilities {
+	return s.Providers[w.provider].Capabilities()
 }
 
 // lastEffect is when the attempt can last have made anything at the provider: objects
 // made later are not its.
 func (s *Service) lastEffect(w work) time.Time {
-	end := provider.WindowEnd(w.attempt, s.Providers[w.saga.Provider].Capabilities()).Add(windowSlack)
+	end := provider.WindowEnd(w.attempt, s.capabilities(w)).Add(windowSlack)
 	if now := s.Now(); now.Before(end) {
 		return now
 	}
@@ -303,7 +318,7 @@ func shown(facts []provider.Fact, w work) provider.Outcome {
 		switch {
 		case mine && f.State == provider.StateRequiresAction:
 			return provider.RequiresAction
-		case mine && f.State == provider.StatePending:
+		case mine && (f.State == provider.StatePending || f.State == provider.StateApproved):
 			return provider.Pending
 		}
 	}
@@ -336,7 +351,7 @@ func undecidedObject(facts []provider.Fact, r provider.Request) bool {
 
 // finishWork records a result and does after it what a request does after its answer.
 func (s *Service) finishWork(ctx context.Context, w work, res provider.Result) error {
-	a, err := s.record(ctx, w, res, nil)
+	a, err := s.conduct(ctx, w, res, nil)
 	if err != nil {
 		return err
 	}
@@ -346,8 +361,8 @@ func (s *Service) finishWork(ctx context.Context, w work, res provider.Result) e
 
 // keepResponse stores evidence that decides nothing yet.
 func (s *Service) keepResponse(ctx context.Context, w work, res provider.Result) error {
-	p := &Payment{ID: w.saga.TransactionID, Provider: w.saga.Provider}
+	p := &Payment{ID: w.saga.TransactionID}
 	b := &pgx.Batch{}
-	s.queueResponse(b, p, response{saga: w.saga.ID, key: w.attempt.Key, operation: w.operation(), result: res}, s.Now())
+	s.queueResponse(b, p, response{provider: w.provider, saga: w.saga.ID, key: w.attempt.Key, operation: w.operation(), result: res}, s.Now())
 	return fault.Wrap(postgres.Pipeline(ctx, s.Pool, b), "keep the provider's answer")
 }

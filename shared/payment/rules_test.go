@@ -282,7 +282,7 @@ func TestFactsInAnyOrder(t *testing.T) {
 				fact(provider.KindRefund, "re3", provider.StateSucceeded, 400),
 			}).Draw(t, "fact")
 			was := *p
-			effect, err := d.apply(f)
+			effect, err := d.apply(f, d.Provider)
 			if err != nil && !fault.Is(err, fault.NotFound) {
 				t.Fatal(err)
 			}

@@ -19,7 +19,8 @@
 //
 // Faults it returns: invalid_request and its siblings for bad values, not_found,
 // invalid_state, operation_in_progress, outcome_unknown, amount_exceeds_available,
-// merchant_reference_taken, idempotency_key_reused, STRIPE_UNAVAILABLE.
+// merchant_reference_taken, idempotency_key_reused, provider_busy, and the
+// provider's own code when it can't be reached, such as STRIPE_UNAVAILABLE.
 package payment
 
 import (
@@ -73,6 +74,7 @@ func (s *Service) at(ctx context.Context, point string) {
 type Caller struct {
 	MerchantID id.ID
 	KeyID      id.ID
+	Preference []string // the providers that it prefers, the first before the others
 }
 
 func (c Caller) actor(ctx context.Context) Actor {

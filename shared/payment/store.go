@@ -16,12 +16,12 @@ const paymentColumns = `id, merchant_id, version, event_sequence, status, previo
 	currency, amount_minor, authorized_minor, captured_minor, refund_reserved_minor, refunded_minor, disputed_minor,
 	capture_excess_minor, refund_excess_minor, capture_method, payment_method, provider, provider_account,
 	provider_transaction_id, merchant_reference, description, metadata, return_url, next_action,
-	failure_code, failure_message, failure_provider_code, capture_before, expires_at, created_at, updated_at`
+	failure_code, failure_message, failure_provider_code, capture_before, expires_at, created_at, updated_at, route`
 
 const insertPayment = `
 	INSERT INTO transactions (` + paymentColumns + `)
 	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-		$21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)`
+		$21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34)`
 
 func queueInsertPayment(b *pgx.Batch, p *Payment) {
 	b.Queue(insertPayment, p.ID, p.MerchantID, p.Version, p.EventSequence, p.Status, p.PreviousStatus,
@@ -29,7 +29,7 @@ func queueInsertPayment(b *pgx.Batch, p *Payment) {
 		p.RefundedMinor, p.DisputedMinor, p.CaptureExcessMinor, p.RefundExcessMinor, p.CaptureMethod, p.PaymentMethod,
 		p.Provider, p.ProviderAccount, p.ProviderTransactionID, p.MerchantReference, p.Description, p.Metadata,
 		p.ReturnURL, p.NextAction, p.FailureCode, p.FailureMessage, p.FailureProviderCode, p.CaptureBefore,
-		p.ExpiresAt, p.CreatedAt, p.UpdatedAt)
+		p.ExpiresAt, p.CreatedAt, p.UpdatedAt, p.Route)
 }
 
 // The guard on the version makes a lost update impossible even without the row
@@ -39,14 +39,16 @@ const updatePayment = `
 		reconciliation_status = $6, authorized_minor = $7, captured_minor = $8, refund_reserved_minor = $9,
 		refunded_minor = $10, disputed_minor = $11, capture_excess_minor = $12, refund_excess_minor = $13,
 		provider_transaction_id = $14, next_action = $15, failure_code = $16, failure_message = $17,
-		failure_provider_code = $18, capture_before = $19, updated_at = $20
+		failure_provider_code = $18, capture_before = $19, updated_at = $20,
+		provider = $21, provider_account = $22, payment_method = $23, route = $24
 	WHERE id = $1 AND version = $2 - 1`
 
 func queueUpdatePayment(b *pgx.Batch, p *Payment) {
 	b.Queue(updatePayment, p.ID, p.Version, p.EventSequence, p.Status, p.PreviousStatus, p.ReconciliationStatus,
 		p.AuthorizedMinor, p.CapturedMinor, p.RefundReservedMinor, p.RefundedMinor, p.DisputedMinor,
 		p.CaptureExcessMinor, p.RefundExcessMinor, p.ProviderTransactionID, p.NextAction, p.FailureCode,
-		p.FailureMessage, p.FailureProviderCode, p.CaptureBefore, p.UpdatedAt)
+		p.FailureMessage, p.FailureProviderCode, p.CaptureBefore, p.UpdatedAt, p.Provider, p.ProviderAccount,
+		p.PaymentMethod, p.Route)
 }
 
 const refundColumns = `id, transaction_id, merchant_id, version, status, previous_status, origin, currency, amount_minor,

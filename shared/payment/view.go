@@ -22,10 +22,13 @@ type View struct {
 	CapturedAmount        int64                `json:"captured_amount"`
 	RefundedAmount        int64                `json:"refunded_amount"`
 	RefundableAmount      int64                `json:"refundable_amount"`
+	DisputedAmount        int64                `json:"disputed_amount"`
 	CaptureMethod         CaptureMethod        `json:"capture_method"`
 	Provider              string               `json:"provider"`
 	ProviderTransactionID *string              `json:"provider_transaction_id"`
 	PaymentMethod         string               `json:"payment_method"`
+	PaymentMethodType     *string              `json:"payment_method_type"`
+	Route                 *RouteView           `json:"route"`
 	MerchantReference     *string              `json:"merchant_reference"`
 	Description           *string              `json:"description"`
 	Metadata              map[string]string    `json:"metadata"`
@@ -85,8 +88,9 @@ func (p *Payment) View(pending string) View {
 		ID: id.Payment.External(p.ID), Object: "payment", Status: p.Status, PreviousStatus: p.PreviousStatus,
 		Amount: p.AmountMinor, Currency: p.Currency.Code(), AuthorizedAmount: p.AuthorizedMinor,
 		CapturedAmount: p.CapturedMinor, RefundedAmount: p.RefundedMinor, RefundableAmount: p.Refundable(),
-		CaptureMethod: p.CaptureMethod, Provider: p.Provider, ProviderTransactionID: p.ProviderTransactionID,
-		PaymentMethod: p.PaymentMethod, MerchantReference: p.MerchantReference, Description: p.Description,
+		DisputedAmount: p.DisputedMinor,
+		CaptureMethod:  p.CaptureMethod, Provider: p.Provider, ProviderTransactionID: p.ProviderTransactionID,
+		PaymentMethod: p.PaymentMethod, PaymentMethodType: p.Route.methodType(), Route: p.Route.view(), MerchantReference: p.MerchantReference, Description: p.Description,
 		Metadata: p.Metadata, ReturnURL: p.ReturnURL, PendingOperation: optional(pending), NextAction: p.NextAction,
 		Failure:              refusal(p.FailureCode, p.FailureMessage, p.FailureProviderCode),
 		ReconciliationStatus: p.ReconciliationStatus, Version: p.Version, Sequence: p.EventSequence,

@@ -75,6 +75,7 @@ type State string
 const (
 	StateRequiresAction State = "requires_action"
 	StatePending        State = "pending"
+	StateApproved       State = "approved" // the payer has done their part; the rest is to come
 	StateFailed         State = "failed"
 	StateAuthorized     State = "authorized"
 	StateSucceeded      State = "succeeded"
@@ -82,9 +83,11 @@ const (
 )
 
 var ranks = map[Kind]map[State]int{
-	KindAuthorization: {StatePending: 1, StateRequiresAction: 2, StateFailed: 3, StateAuthorized: 4, StateCanceled: 5},
-	KindCapture:       {StatePending: 1, StateSucceeded: 2, StateFailed: 3},
-	KindRefund:        {StateRequiresAction: 1, StatePending: 2, StateSucceeded: 3, StateFailed: 4, StateCanceled: 4},
+	KindAuthorization: {
+		StatePending: 1, StateRequiresAction: 2, StateApproved: 3, StateFailed: 4, StateAuthorized: 5, StateCanceled: 6,
+	},
+	KindCapture: {StatePending: 1, StateSucceeded: 2, StateFailed: 3},
+	KindRefund:  {StateRequiresAction: 1, StatePending: 2, StateSucceeded: 3, StateFailed: 4, StateCanceled: 4},
 }
 
 // Fact is what a provider proves about one of its objects at one time.
@@ -199,7 +202,7 @@ type Capabilities struct {
 	Guarded map[Step]bool
 
 	// PayerFirst says that the payer approves the payment object before anything is
-	// authorized. Approval shows as authorization.pending, and then an authorize is to be
+	// authorized. Approval shows as authorization.approved, and then an authorize is to be
 	// executed again, under a new attempt with the object as its Reference. The object is
 	// authorized once, whatever the key.
 	PayerFirst bool

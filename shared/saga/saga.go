@@ -105,6 +105,15 @@ func QueueAttempt(b *pgx.Batch, providerName string, a provider.Attempt) {
 		a.Key, a.Request, a.SentAt)
 }
 
+const moveSaga = `
+	UPDATE transaction_saga SET provider = $2, lease_until = $3, updated_at = $4 WHERE id = $1 AND state = 'leased'`
+
+// QueueMove takes a leased saga on to the provider that s now names, under its renewed
+// lease.
+func QueueMove(b *pgx.Batch, s *Saga, now time.Time) {
+	b.Queue(moveSaga, s.ID, s.Provider, s.LeaseUntil, now)
+}
+
 // QueueFence makes the transaction fail unless the lease is still held; LeaseLost
 // reports that failure.
 func QueueFence(b *pgx.Batch, saga, token id.ID) {

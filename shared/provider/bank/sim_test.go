@@ -266,7 +266,7 @@ func summary(facts []provider.Fact) string {
 
 const (
 	waits     = "authorization.requires_action GBP 50.00"
-	underWay  = "authorization.pending GBP 50.00"
+	underWay  = "authorization.approved GBP 50.00"
 	confirmed = "authorization.authorized GBP 50.00, capture.succeeded GBP 50.00"
 	voided    = "authorization.canceled GBP 50.00"
 )
@@ -339,7 +339,7 @@ func TestEndings(t *testing.T) {
 
 	r, made = b.pay(providersim.GoCardlessSlow)
 	b.advance(72 * time.Hour)
-	b.known(r, made, "authorization.pending GBP 100.04")
+	b.known(r, made, "authorization.approved GBP 100.04")
 
 	r, made = b.pay(providersim.GoCardlessRefundBounces)
 	b.advance(time.Hour)

@@ -180,7 +180,7 @@ func (s story) captured() bool {
 // transferStates are what a payment's status says of the authorization.
 // https://developer.gocardless.com/api-reference/#core-endpoints-payments
 var transferStates = map[string]provider.State{
-	"pending_customer_approval": provider.StatePending, "pending_submission": provider.StatePending, "submitted": provider.StatePending,
+	"pending_customer_approval": provider.StateApproved, "pending_submission": provider.StateApproved, "submitted": provider.StateApproved,
 	"confirmed": provider.StateAuthorized, "paid_out": provider.StateAuthorized, "charged_back": provider.StateAuthorized,
 	"failed": provider.StateFailed, "customer_approval_denied": provider.StateFailed, "cancelled": provider.StateCanceled,
 }
@@ -217,8 +217,8 @@ func (s story) facts(at time.Time) ([]provider.Fact, error) {
 }
 
 var requestStates = map[string]provider.State{
-	pending: provider.StateRequiresAction, readyToFulfil: provider.StateRequiresAction, fulfilling: provider.StatePending,
-	fulfilled: provider.StatePending, cancelled: provider.StateCanceled,
+	pending: provider.StateRequiresAction, readyToFulfil: provider.StateRequiresAction, fulfilling: provider.StateApproved,
+	fulfilled: provider.StateApproved, cancelled: provider.StateCanceled,
 }
 
 // authorizationFact is what a billing request alone proves.

@@ -112,10 +112,9 @@ func (j job) authorizeProven(o *order, facts []provider.Fact) verdict {
 		v.outcome = provider.Approved
 	case provider.StateRequiresAction:
 		v.outcome = provider.RequiresAction
+	case provider.StateApproved:
+		return verdict{} // to be completed
 	case provider.StatePending:
-		if o.authorization() == nil && o.capture() == nil {
-			return verdict{} // approved: to be completed
-		}
 		v.outcome = provider.Pending
 	case provider.StateFailed:
 		v.outcome = provider.Declined

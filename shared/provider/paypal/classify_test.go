@@ -210,7 +210,7 @@ func verdictCases() []verdictCase {
 		{name: "captured before", step: capture, before: capturedIn("COMPLETED"), want: approved, replay: approved, facts: took},
 		{name: "capture pending", step: capture, before: capturedIn("PENDING"), want: pending, replay: pending, facts: held + " capture.pending CA"},
 		{name: "authorization voided", step: capture, before: authorizedIn("VOIDED"), want: declined, replay: declined, facts: gone, refusal: "authorization_expired"},
-		{name: "never authorized", step: capture, before: ready, want: declined, replay: declined, facts: "authorization.pending " + ourOrder, refusal: "invalid_provider_state"},
+		{name: "never authorized", step: capture, before: ready, want: declined, replay: declined, facts: "authorization.approved " + ourOrder, refusal: "invalid_provider_state"},
 		{name: "voided before", step: void, before: authorizedIn("VOIDED"), want: approved, replay: approved, facts: gone},
 		{name: "void of a capture", step: void, before: capturedIn("COMPLETED"), want: declined, replay: declined, facts: took, refusal: "already_captured"},
 		{name: "refunded before", step: refund, before: orderIn("COMPLETED", fields{"captures": []fields{paid("CA", "REFUNDED")}, "refunds": []fields{refundIn("COMPLETED")}}), want: approved, replay: approved, facts: back},

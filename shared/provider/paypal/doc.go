@@ -16,7 +16,7 @@
 //
 // An authorize without a reference creates the order and answers requires_action with
 // the page where the payer approves it. Approval moves no money: PayPal's object shows
-// it, and so does a fact authorization.pending, from the look-up and from the event
+// it, and so does a fact authorization.approved, from the look-up and from the event
 // CHECKOUT.ORDER.APPROVED. Whoever sees that executes an authorize again, either the
 // same attempt within its key window or a new one with the order as its Reference: it
 // reads the order, and authorizes it if it is approved. An order is authorized once,

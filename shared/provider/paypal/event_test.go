@@ -25,7 +25,7 @@ func TestParseEvent(t *testing.T) {
 		facts             string
 		payment           id.ID
 	}{
-		"approved":        {eventOf("CHECKOUT.ORDER.APPROVED", orderIn("APPROVED", nil)), ourOrder, ourOrder, "authorization.pending " + ourOrder, ourPayment},
+		"approved":        {eventOf("CHECKOUT.ORDER.APPROVED", orderIn("APPROVED", nil)), ourOrder, ourOrder, "authorization.approved " + ourOrder, ourPayment},
 		"completed":       {eventOf("CHECKOUT.ORDER.COMPLETED", orderIn("COMPLETED", nil)), ourOrder, ourOrder, "", ourPayment},
 		"authorized":      {eventOf("PAYMENT.AUTHORIZATION.CREATED", related(paid("AU", "CREATED"))), "AU", ourOrder, "authorization.authorized " + ourOrder, ourPayment},
 		"voided":          {eventOf("PAYMENT.AUTHORIZATION.VOIDED", related(paid("AU", "VOIDED"))), "AU", ourOrder, "authorization.canceled " + ourOrder, ourPayment},

@@ -60,7 +60,7 @@ func (o *order) authorizationFact(now time.Time) (provider.Fact, error) {
 			f.NextAction = &provider.NextAction{Type: "redirect_to_url", RedirectURL: page}
 		}
 	case "APPROVED":
-		f.State = provider.StatePending // the payer has done their part; we have not done ours
+		f.State = provider.StateApproved
 	case "VOIDED":
 		f.State = provider.StateCanceled
 	default:

@@ -32,7 +32,7 @@ func TestLife(t *testing.T) {
 	if back := resp.Header.Get("Location"); back != "https://shop.example/back?token="+made.Reference {
 		t.Errorf("the payer comes back to %q", back)
 	}
-	if got := summary(b.find(r, made.Reference)); got != "authorization.pending JPY 5000" {
+	if got := summary(b.find(r, made.Reference)); got != "authorization.approved JPY 5000" {
 		t.Errorf("an approved order is %s", got)
 	}
 	done := b.replay(a) // the same attempt goes on where the payer left it
@@ -138,7 +138,7 @@ func TestWhatBecomesOfAnApproval(t *testing.T) {
 		facts, then string
 		code        string
 	}{
-		{answer: providersim.PayPalDeclined, want: provider.Declined, facts: "authorization.failed JPY 5000", then: "authorization.pending JPY 5000", code: "card_declined"},
+		{answer: providersim.PayPalDeclined, want: provider.Declined, facts: "authorization.failed JPY 5000", then: "authorization.approved JPY 5000", code: "card_declined"},
 		{answer: providersim.PayPalDenied, want: provider.Declined, facts: "authorization.failed JPY 5000", then: "authorization.failed JPY 5000", code: "card_declined"},
 		{answer: providersim.PayPalDenied, automatic: true, want: provider.Declined, facts: "authorization.failed JPY 5000, capture.failed JPY 5000", then: "authorization.failed JPY 5000, capture.failed JPY 5000", code: "card_declined"},
 		{answer: providersim.PayPalReview, want: provider.Pending, facts: "authorization.pending JPY 5000", then: authorized},
