@@ -21,7 +21,6 @@ func query(reference string) provider.Query {
 func TestFind(t *testing.T) {
 	t.Parallel()
 	const captured = "authorization.authorized BRQ1 capture.succeeded PM1"
-	listRefunds := "GET /refunds"
 	other := requestIn(pending).with(fields{"id": "BRQ0", "metadata": fields{}, "payment_request": nil})
 	old := requestIn(pending).with(fields{"id": "BRQ9", "created_at": noon.Add(-time.Hour).Format(time.RFC3339)})
 	for _, c := range []struct {
@@ -61,7 +60,7 @@ func TestFind(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			server := newDesk(t, well().with(script{listRefunds: list("refunds")}).with(c.replies))
+			server := newDesk(t, well().with(c.replies))
 			q := query(c.reference)
 			if c.query != nil {
 				c.query(&q)

@@ -166,6 +166,7 @@ const (
 	getPayment  = "GET /payments/PM1"
 	getRefund   = "GET /refunds/RF1"
 	getEvents   = "GET /events"
+	listRefunds = "GET /refunds"
 )
 
 func ok(envelope string, f fields) answer { return answer{200, fields{envelope: f}.text()} }

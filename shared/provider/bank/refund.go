@@ -3,6 +3,7 @@ package bank
 import (
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"time"
 
 	"github.com/tollgate/tollgate/shared/id"
@@ -10,11 +11,25 @@ import (
 )
 
 // refund gives money back. GoCardless wants to hear how much of the payment will have
-// been refunded in total, so the payment is read first.
+// been refunded in total, so the payment is read first; and a replay looks whether the
+// refund is there already.
 func (d *dialogue) refund(o order) verdict {
 	p, v := d.refundable(o)
 	if v != nil {
 		return *v
+	}
+	if !d.first {
+		// An earlier try that went through has changed the total. To confirm the new one
+		// would take GoCardless's own guard against a second refund away, and leave the key
+		// alone to prevent it.
+		made, err := d.refundMade(o, p)
+		if err != nil {
+			return unknown(o.Reference, err)
+		}
+		if made != nil {
+			d.replayed = true
+			return d.refunded(o, p, made)
+		}
 	}
 	raw, t := d.create("refunds", o.key, o.refundOf(p))
 	if t != nil {
@@ -24,6 +39,29 @@ func (d *dialogue) refund(o order) verdict {
 	if err != nil {
 		return unknown(o.Reference, err)
 	}
+	return d.refunded(o, p, re)
+}
+
+// refundMade finds the order's refund among those of the transfer; nil if there is none.
+func (d *dialogue) refundMade(o order, p *transfer) (found *refundObject, err error) {
+	sent := o.refundMetadata()
+	listed, err := d.list("refunds", url.Values{"payment": {p.ID}}, func(raw json.RawMessage) (bool, error) {
+		re, err := decodeRefund(raw)
+		if err != nil {
+			return false, err
+		}
+		if re.Metadata[metaRefund] == sent[metaRefund] && re.Metadata[metaObligation] == sent[metaObligation] {
+			d.note("refunds: %s", kept.Reply(raw))
+			found = re
+		}
+		return found != nil, nil
+	})
+	d.note("refunds of %s: listed %d, ours among them %t, complete %t", p.ID, listed, found != nil, err == nil)
+	return found, err
+}
+
+// refunded judges a refund that GoCardless shows.
+func (d *dialogue) refunded(o order, p *transfer, re *refundObject) verdict {
 	if err := o.echoedByRefund(re, p.ID); err != nil {
 		return unknown(o.Reference, err)
 	}
