@@ -47,6 +47,7 @@ func well() script {
 		getPayment:  ok("payments", transferIn("confirmed")),
 		getRefund:   ok("refunds", refundIn("created")),
 		getEvents:   list("events"),
+		listRefunds: list("refunds"),
 	}
 }
 
@@ -173,6 +174,10 @@ func refundCases() []verdictCase {
 		{name: "cancelled", replies: post(made("refunds", refundIn("cancelled"))), want: declined, replay: declined, facts: "refund.canceled RF1", refusal: "refund_canceled"},
 		{name: "made before", replies: post(conflict("RF1")), want: waiting, replay: waiting, facts: "refund.pending RF1"},
 		{name: "made before, not to be fetched", replies: script{postRefund: conflict("RF1"), getRefund: answer{503, html}}, want: undecided, doubt: "can't be fetched"},
+		{name: "made before, paid", replies: script{listRefunds: list("refunds", refundIn("paid"))}, want: waiting, replay: approved, facts: "refund.pending RF1"},
+		{name: "made before, of another amount", replies: script{listRefunds: list("refunds", refundIn("paid").with(fields{"amount": 1}))}, want: waiting, facts: "refund.pending RF1"},
+		{name: "another made before", replies: script{listRefunds: list("refunds", refundIn("paid").with(fields{"metadata": ourMetadata()}))}, want: waiting, replay: waiting, facts: "refund.pending RF1"},
+		{name: "nobody can say what was made before", replies: script{listRefunds: answer{503, html}}, want: waiting, facts: "refund.pending RF1"},
 		{name: "unknown status", replies: post(made("refunds", refundIn("half_done"))), want: undecided, doubt: "unknown status"},
 		{name: "of another amount", replies: post(made("refunds", refundIn("paid").with(fields{"amount": 1}))), want: undecided, doubt: "echo: refund of 1"},
 		{name: "of another payment", replies: post(made("refunds", refundIn("paid").with(fields{"links": fields{"payment": "PM2"}}))), want: undecided, doubt: "not of PM1"},

@@ -16,7 +16,7 @@ import (
 // either.
 func Bank() Subject {
 	return Subject{
-		Name: bank.Name,
+		Name: bank.Name, Lists: true,
 		Spots: []Spot{
 			{Name: "authorize: the billing request", Step: provider.Authorize, Operation: providersim.Authorize},
 			{Name: "authorize: the payer's page", Step: provider.Authorize, Operation: providersim.Confirm},

@@ -21,3 +21,18 @@ func TestTable(t *testing.T) {
 		})
 	}
 }
+
+func TestLives(t *testing.T) {
+	t.Parallel()
+	for _, s := range subjects() {
+		for _, l := range append(providertest.Lives(), providertest.Scenarios()...) {
+			t.Run(s.Name+"/"+l.Name, func(t *testing.T) {
+				t.Parallel()
+				b := providertest.New(t, s)
+				if l.Lacks(b) == "" {
+					l.Live(b)
+				}
+			})
+		}
+	}
+}

@@ -79,7 +79,7 @@ func disagreements(facts []provider.Fact, effects []providersim.Effect) (all []s
 	if t.authorized && !h.authorized {
 		add("shows an authorization that is not there")
 	}
-	if h.authorized && !t.authorized && !isPending(facts) {
+	if h.authorized && !t.authorized && !isUnderWay(facts) {
 		add("does not show the authorization")
 	}
 	if h.canceled && !t.canceled {
@@ -88,9 +88,9 @@ func disagreements(facts []provider.Fact, effects []providersim.Effect) (all []s
 	return all
 }
 
-func isPending(facts []provider.Fact) bool {
+func isUnderWay(facts []provider.Fact) bool {
 	return slices.ContainsFunc(facts, func(f provider.Fact) bool {
-		return f.Kind == provider.KindAuthorization && f.State == provider.StatePending
+		return f.Kind == provider.KindAuthorization && (f.State == provider.StatePending || f.State == provider.StateApproved)
 	})
 }
 

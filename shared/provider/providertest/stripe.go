@@ -20,7 +20,7 @@ var everyStep = map[provider.Step]providersim.EffectKind{
 // Stripe is the adapter of card payments.
 func Stripe() Subject {
 	return Subject{
-		Name: stripe.Name,
+		Name: stripe.Name, Lists: true,
 		Spots: []Spot{
 			{Name: "authorize", Step: provider.Authorize, Operation: providersim.Authorize},
 			{Name: "authorize and capture", Step: provider.Authorize, Sale: true, Operation: providersim.Authorize},

@@ -17,6 +17,9 @@ type Subject struct {
 	// Spots are the requests that the adapter makes, each in a step that takes it.
 	Spots []Spot
 
+	// Lists says that a look-up finds a payment without its reference too.
+	Lists bool
+
 	// Open makes a simulated account.
 	Open func(now func() time.Time) *Account
 }
