@@ -1,38 +1,58 @@
 package providertest_test
 
 import (
+	"bytes"
+	"flag"
+	"os"
 	"testing"
 
 	"github.com/tollgate/tollgate/shared/provider/providertest"
 )
 
+var update = flag.Bool("update", false, "rewrite OUTCOMES.md")
+
 func subjects() []providertest.Subject {
 	return []providertest.Subject{providertest.Stripe(), providertest.PayPal(), providertest.Bank()}
 }
 
-func TestTable(t *testing.T) {
+// The suite, and the document that tells what came of it.
+func TestConformance(t *testing.T) {
 	t.Parallel()
-	for _, s := range subjects() {
-		t.Run(s.Name, func(t *testing.T) {
-			t.Parallel()
-			for _, r := range providertest.Table(t, s) {
-				t.Logf("%+v", r)
-			}
-		})
+	reports := make([]providertest.Report, len(subjects()))
+	t.Run("adapters", func(t *testing.T) {
+		for i, s := range subjects() {
+			t.Run(s.Name, func(t *testing.T) {
+				t.Parallel()
+				reports[i] = providertest.Run(t, s)
+			})
+		}
+	})
+	if t.Failed() {
+		return // then rows are missing
+	}
+	const golden = "../OUTCOMES.md"
+	got := providertest.Document(reports)
+	if *update {
+		if err := os.WriteFile(golden, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(want, got) {
+		t.Errorf("%s is stale; go test ./shared/provider/providertest -update rewrites it: %s", golden, difference(want, got))
 	}
 }
 
-func TestLives(t *testing.T) {
-	t.Parallel()
-	for _, s := range subjects() {
-		for _, l := range append(providertest.Lives(), providertest.Scenarios()...) {
-			t.Run(s.Name+"/"+l.Name, func(t *testing.T) {
-				t.Parallel()
-				b := providertest.New(t, s)
-				if l.Lacks(b) == "" {
-					l.Live(b)
-				}
-			})
+// difference shows the first line that differs.
+func difference(want, got []byte) string {
+	a, b := bytes.Split(want, []byte("\n")), bytes.Split(got, []byte("\n"))
+	for i := range min(len(a), len(b)) {
+		if !bytes.Equal(a[i], b[i]) {
+			return "\n" + string(a[i]) + "\n" + string(b[i])
 		}
 	}
+	return "it has another length"
 }
