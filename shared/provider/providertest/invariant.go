@@ -40,6 +40,14 @@ func (o *observed) violations() (broken []string) {
 	for _, each := range o.stepViolations("later", o.later, o.didAtLast) {
 		add("%s", each)
 	}
+	for _, r := range []provider.Result{o.again, o.later} {
+		if known := o.first.Reference; known != "" && r.Reference != "" && r.Reference != known {
+			add("there are two payment objects: %s and %s", known, r.Reference)
+		}
+	}
+	if o.again.Reference != "" && o.later.Reference != "" && o.again.Reference != o.later.Reference {
+		add("there are two payment objects: %s and %s", o.again.Reference, o.later.Reference)
+	}
 	if n := o.done(o.didAtLast); n > 1 {
 		add("it was done %d times: %s", n, did(o.didAtLast))
 	}

@@ -105,13 +105,3 @@ type Simulator interface {
 	Quiesce(context.Context) error
 	Close()
 }
-
-// named returns the spot of this name.
-func (s Subject) named(name string) (Spot, bool) {
-	for _, each := range s.Spots {
-		if each.Name == name {
-			return each, true
-		}
-	}
-	return Spot{}, false
-}
