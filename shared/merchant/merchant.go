@@ -76,7 +76,10 @@ func (s *Store) Prefer(ctx context.Context, merchant id.ID, providers []string) 
 			return fault.Invalid("providers", "must name each provider once")
 		}
 	}
-	tag, err := s.DB.Exec(ctx, updatePreference, merchant, slices.Concat([]string{}, providers), s.Now().UTC())
+	if providers == nil {
+		providers = []string{} // not NULL
+	}
+	tag, err := s.DB.Exec(ctx, updatePreference, merchant, providers, s.Now().UTC())
 	if err != nil {
 		return fault.Wrap(err, "set a merchant's preference")
 	}

@@ -42,7 +42,7 @@ func (p *pendingPayment) view() View {
 const (
 	getPayment = `SELECT ` + paymentColumns + `, ` + pendingStep + ` FROM transactions WHERE id = $1 AND merchant_id = $2`
 	getEvents  = `SELECT id, type, sequence, created_at FROM events WHERE transaction_id = $1 ORDER BY sequence`
-	getTries   = `SELECT step, number, outcome, created_at, closed_at FROM saga_attempts
+	getTries   = `SELECT provider, step, number, outcome, created_at, closed_at FROM saga_attempts
 		WHERE transaction_id = $1 ORDER BY created_at, number`
 )
 
@@ -92,7 +92,7 @@ func (s *Service) expand(ctx context.Context, payment id.ID, expand Expand, v *V
 		b.Queue(getTries, payment).Query(func(rows pgx.Rows) error {
 			views, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (a AttemptView, err error) {
 				var step provider.Step
-				err = row.Scan(&step, &a.Number, &a.Outcome, &a.CreatedAt, &a.ClosedAt)
+				err = row.Scan(&a.Provider, &step, &a.Number, &a.Outcome, &a.CreatedAt, &a.ClosedAt)
 				a.Operation, a.CreatedAt, a.ClosedAt = operation(step), a.CreatedAt.UTC(), utc(a.ClosedAt)
 				return a, err
 			})

@@ -75,6 +75,7 @@ type EventView struct {
 
 // AttemptView tells what was asked of the provider and what came of it.
 type AttemptView struct {
+	Provider  string     `json:"provider"`
 	Operation string     `json:"operation"`
 	Number    int        `json:"number"`
 	Outcome   *string    `json:"outcome"` // null while it is not known

@@ -100,6 +100,7 @@ var commands = []command{
 	{"merchants list", nil, "", "list the merchants, the newest first", merchantsList},
 	{"merchants suspend", []string{"MERCHANT"}, "", "refuse the merchant's requests; what is under way goes on", merchantsSuspend},
 	{"merchants activate", []string{"MERCHANT"}, "", "accept the merchant's requests again", merchantsActivate},
+	{"merchants prefer", []string{"MERCHANT"}, "[--providers NAME,NAME…]", "choose its providers in this order, where several can take a payment", merchantsPrefer},
 	{"keys create", []string{"MERCHANT"}, "[--label LABEL]", "issue another API key", keysCreate},
 	{"keys list", []string{"MERCHANT"}, "", "list the merchant's API keys, without their secrets", keysList},
 	{"keys revoke", []string{"KEY"}, "", "refuse an API key from now on", keysRevoke},

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -97,13 +98,14 @@ type merchantRow struct {
 	ID        external[ofMerchant] `db:"id" json:"id" col:"merchant"`
 	Name      string               `db:"name" json:"name" col:"name"`
 	Status    string               `db:"status" json:"status" col:"status"`
+	Prefers   string               `db:"prefers" json:"provider_preference" col:"prefers"`
 	Keys      int64                `db:"keys" json:"active_api_keys" col:"api keys"`
 	Endpoints int64                `db:"endpoints" json:"enabled_webhook_endpoints" col:"endpoints"`
 	CreatedAt time.Time            `db:"created_at" json:"created_at" col:"created"`
 }
 
 const selectMerchants = `
-	SELECT m.id, m.name, m.status, m.created_at,
+	SELECT m.id, m.name, m.status, m.created_at, array_to_string(m.provider_preference, ',') AS prefers,
 		(SELECT count(*) FROM api_keys k WHERE k.merchant_id = m.id AND k.revoked_at IS NULL) AS keys,
 		(SELECT count(*) FROM webhook_endpoints e WHERE e.merchant_id = m.id AND e.enabled) AS endpoints
 	FROM merchants m ORDER BY m.created_at DESC, m.id DESC`
@@ -140,6 +142,24 @@ func merchantsActivate(*flag.FlagSet) action {
 			return nil, err
 		}
 		return done{fmt.Sprintf("Requests of %s are accepted from now on.", m)}, store.Activate(ctx, m.ID)
+	}
+}
+
+func merchantsPrefer(f *flag.FlagSet) action {
+	providers := f.String("providers", "", "")
+	return func(ctx context.Context, s *session, args []string) (result, error) {
+		m, err := parseID[ofMerchant](args[0])
+		if err != nil {
+			return nil, err
+		}
+		store, err := s.merchants(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if *providers == "" {
+			return done{fmt.Sprintf("%s prefers no provider.", m)}, store.Prefer(ctx, m.ID, nil)
+		}
+		return done{fmt.Sprintf("%s prefers %s.", m, *providers)}, store.Prefer(ctx, m.ID, strings.Split(*providers, ","))
 	}
 }
 

@@ -100,6 +100,20 @@ func TestKeysAreIssuedListedAndRevoked(t *testing.T) {
 	r.refused(exitUsage, "mer_…", "keys", "create", "shop")
 }
 
+func TestAMerchantPrefersProviders(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	m := r.merchant()
+	r.ops("merchants", "prefer", m.Merchant, "--providers", "paypal,stripe")
+	if shown := r.ops("merchants", "list"); !strings.Contains(shown, "paypal,stripe") {
+		t.Errorf("not shown: %s", shown)
+	}
+	r.ops("merchants", "prefer", m.Merchant)
+	if shown := r.ops("merchants", "list"); strings.Contains(shown, "paypal") {
+		t.Errorf("still shown: %s", shown)
+	}
+}
+
 func TestASuspendedMerchantIsRefusedUntilActivated(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -31,6 +31,7 @@ type paymentRow struct {
 	PaymentMethod       string               `db:"payment_method" json:"payment_method" col:"payment method"`
 	Provider            string               `db:"provider" json:"provider" col:"provider"`
 	ProviderAccount     string               `db:"provider_account" json:"provider_account" col:"provider account"`
+	Route               *string              `db:"route" json:"route" col:"route"`
 	ProviderTransaction *string              `db:"provider_transaction_id" json:"provider_transaction_id" col:"provider transaction"`
 	FailureCode         *string              `db:"failure_code" json:"failure_code" col:"failure"`
 	FailureMessage      *string              `db:"failure_message" json:"failure_message" col:"failure message"`
@@ -49,7 +50,10 @@ const selectPayment = `
 		t.refund_reserved_minor, t.refunded_minor, t.disputed_minor, t.capture_excess_minor, t.refund_excess_minor,
 		t.capture_method, t.payment_method, t.provider, t.provider_account, t.provider_transaction_id,
 		t.failure_code, t.failure_message, t.failure_provider_code, t.capture_before, t.expires_at, t.version,
-		t.event_sequence, t.created_at, t.updated_at
+		t.event_sequence, t.created_at, t.updated_at,
+		(t.route ->> 'reason') || ': ' || (
+			SELECT string_agg((c ->> 'provider') || ' ' || (c ->> 'state') || coalesce(' (' || (c ->> 'reason') || ')', ''), ', ' ORDER BY n)
+			FROM jsonb_array_elements(t.route -> 'candidates') WITH ORDINALITY AS candidates (c, n)) AS route
 	FROM transactions t JOIN merchants m ON m.id = t.merchant_id WHERE t.id = $1`
 
 type refundRow struct {
@@ -90,6 +94,7 @@ const selectSagas = `
 type providerAttemptRow struct {
 	Saga      id.ID      `db:"saga_id" json:"saga_id" col:"saga"`
 	Number    int        `db:"number" json:"number" col:"number"`
+	Provider  string     `db:"provider" json:"provider" col:"provider"`
 	Step      string     `db:"step" json:"step" col:"step"`
 	Key       string     `db:"provider_key" json:"provider_key"`
 	Unsent    bool       `db:"unsent" json:"unsent" col:"proven unsent"`
@@ -99,12 +104,13 @@ type providerAttemptRow struct {
 }
 
 const selectProviderAttempts = `
-	SELECT saga_id, number, step, provider_key, unsent, outcome, created_at, closed_at
+	SELECT saga_id, number, provider, step, provider_key, unsent, outcome, created_at, closed_at
 	FROM saga_attempts WHERE transaction_id = $1 ORDER BY created_at, number`
 
 type responseRow struct {
 	ID              id.ID     `db:"id" json:"id"`
 	At              time.Time `db:"created_at" json:"at" col:"at"`
+	Provider        string    `db:"provider" json:"provider" col:"provider"`
 	Operation       string    `db:"operation" json:"operation" col:"operation"`
 	Outcome         string    `db:"outcome" json:"outcome" col:"outcome"`
 	HTTPStatus      *int      `db:"http_status" json:"http_status" col:"http"`
@@ -115,11 +121,12 @@ type responseRow struct {
 }
 
 const selectResponses = `
-	SELECT id, created_at, operation, outcome, http_status, provider_request_id, duration_ms, error, body
+	SELECT id, created_at, provider, operation, outcome, http_status, provider_request_id, duration_ms, error, body
 	FROM provider_responses WHERE transaction_id = $1 ORDER BY created_at, id`
 
 type factRow struct {
 	RecordedAt time.Time `db:"recorded_at" json:"recorded_at" col:"at"`
+	Provider   string    `db:"provider" json:"provider" col:"provider"`
 	Kind       string    `db:"kind" json:"kind" col:"kind"`
 	Object     string    `db:"object_id" json:"object_id" col:"object"`
 	State      string    `db:"state" json:"state" col:"state"`
@@ -131,7 +138,7 @@ type factRow struct {
 }
 
 const selectFacts = `
-	SELECT recorded_at, kind, object_id, state, amount_minor, source, effect, evidence_id, occurred_at
+	SELECT recorded_at, provider, kind, object_id, state, amount_minor, source, effect, evidence_id, occurred_at
 	FROM provider_facts WHERE transaction_id = $1 ORDER BY recorded_at, object_id, rank`
 
 type providerEventRow struct {
