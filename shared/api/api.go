@@ -21,6 +21,7 @@ import (
 
 	"google.golang.org/api/option"
 
+	"github.com/tollgate/tollgate/shared/control"
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/telemetry"
 )
@@ -35,6 +36,10 @@ type Env struct {
 	Metrics *telemetry.Metrics    // nil: not measured
 	Google  []option.ClientOption // for the Pub/Sub client
 	Tasks   []option.ClientOption // for the Cloud Tasks client, which locally is elsewhere
+
+	// Control is the control plane; nil is Firestore's, if the configuration names one.
+	Control   control.Store
+	Firestore []option.ClientOption // for its client
 
 	// Hook is called at the kill points of crash tests; nil in production.
 	Hook func(ctx context.Context, point string)

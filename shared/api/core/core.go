@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/tollgate/tollgate/shared/api"
+	"github.com/tollgate/tollgate/shared/control"
 	"github.com/tollgate/tollgate/shared/merchant"
 	"github.com/tollgate/tollgate/shared/outbox"
 	"github.com/tollgate/tollgate/shared/payment"
@@ -24,6 +25,7 @@ import (
 type Config struct {
 	Postgres  postgres.Config
 	Providers Providers
+	Control   control.Config
 	Topics    outbox.TopicConfig
 	Tasks     outbox.TasksConfig
 }
@@ -33,7 +35,11 @@ func Payments(ctx context.Context, env api.Env, function string, c Config) (*pay
 	if c.Tasks.ResumeURL == "" {
 		return nil, errors.New("RESUME_URL is not set: it is where tasks carry open operations on")
 	}
-	providers, err := c.Providers.open(ctx, env)
+	store, err := controlPlane(ctx, env, c.Control)
+	if err != nil {
+		return nil, err
+	}
+	providers, err := c.Providers.open(env, store)
 	if err != nil {
 		return nil, err
 	}
@@ -54,6 +60,14 @@ func Payments(ctx context.Context, env api.Env, function string, c Config) (*pay
 	s.Relay = outbox.NewRelay(pool, topics.PaymentEvents, env.Now, env.NewID)
 	s.Tasks = tasks
 	return s, nil
+}
+
+// controlPlane is what instances share. Without one, each judges by itself.
+func controlPlane(ctx context.Context, env api.Env, c control.Config) (control.Store, error) {
+	if env.Control != nil || c.Project == "" {
+		return env.Control, nil
+	}
+	return control.Open(ctx, c, env.Firestore...)
 }
 
 // Reader makes the payment service of a function that only reads: it knows no

@@ -1,7 +1,6 @@
 package core
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,8 +8,10 @@ import (
 
 	"github.com/tollgate/tollgate/shared/api"
 	"github.com/tollgate/tollgate/shared/config"
+	"github.com/tollgate/tollgate/shared/control"
 	"github.com/tollgate/tollgate/shared/provider"
 	"github.com/tollgate/tollgate/shared/provider/bank"
+	"github.com/tollgate/tollgate/shared/provider/breaker"
 	"github.com/tollgate/tollgate/shared/provider/guard"
 	"github.com/tollgate/tollgate/shared/provider/paypal"
 	"github.com/tollgate/tollgate/shared/provider/stripe"
@@ -136,15 +137,19 @@ func (p *Providers) ReadConfig(lookup func(string) (string, bool)) (mistakes []c
 	return mistakes
 }
 
-// open makes the enabled adapters.
-func (p Providers) open(_ context.Context, env api.Env) (map[string]provider.Adapter, error) {
+// open makes the enabled adapters, each behind its guard. The circuits are shared through
+// the store; without one each instance has its own.
+func (p Providers) open(env api.Env, store control.Store) (map[string]provider.Adapter, error) {
 	opened := make(map[string]provider.Adapter, len(p.enabled))
 	for _, e := range p.enabled {
 		adapter, err := e.make(env, e.limits.Timeouts)
 		if err != nil {
 			return nil, err
 		}
-		opened[e.name] = adapter
+		circuit := breaker.New(breaker.Options{
+			Provider: e.name, Store: store, Now: env.Now, NewID: env.NewID, Log: env.Log, Metrics: env.Metrics,
+		})
+		opened[e.name] = guard.New(adapter, guard.Options{Limits: e.limits, Breaker: circuit, Metrics: env.Metrics, Now: env.Now})
 	}
 	return opened, nil
 }

@@ -7,8 +7,14 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/api/option"
+
 	"github.com/tollgate/tollgate/shared/api"
 	"github.com/tollgate/tollgate/shared/config"
+	"github.com/tollgate/tollgate/shared/control"
+	"github.com/tollgate/tollgate/shared/id"
+	"github.com/tollgate/tollgate/shared/provider"
+	"github.com/tollgate/tollgate/shared/provider/breaker"
 	"github.com/tollgate/tollgate/shared/provider/guard"
 )
 
@@ -20,6 +26,8 @@ func credentials() map[string]string {
 		"GOCARDLESS_ACCESS_TOKEN": "sandbox_1", "GOCARDLESS_API_BASE": "https://api-sandbox.gocardless.com",
 	}
 }
+
+func here() api.Env { return api.Env{Now: time.Now, NewID: id.Source{Now: time.Now}.New} }
 
 func read(vars map[string]string) (Providers, error) {
 	c, err := config.Load[struct{ Providers Providers }](config.Map(vars))
@@ -41,7 +49,7 @@ func TestTheEnabledProvidersAreOpened(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		opened, err := p.open(t.Context(), api.Env{Now: time.Now})
+		opened, err := p.open(here(), nil)
 		if err != nil || !slices.Equal(slices.Sorted(maps.Keys(opened)), want) {
 			t.Errorf("%q: opened %v, %v", enabled, opened, err)
 		}
@@ -116,7 +124,52 @@ func TestAWrongAddressStopsTheStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.open(t.Context(), api.Env{Now: time.Now}); err == nil || !strings.Contains(err.Error(), "GOCARDLESS_API_BASE") {
+	if _, err := p.open(here(), nil); err == nil || !strings.Contains(err.Error(), "GOCARDLESS_API_BASE") {
 		t.Errorf("opened: %v", err)
+	}
+}
+
+// Two instances, which share nothing but the store, agree on what an operator forced.
+func TestCircuitsAreShared(t *testing.T) {
+	t.Parallel()
+	store := control.NewMemory()
+	env := here()
+	env.Control = store
+	shared, err := controlPlane(t.Context(), env, control.Config{})
+	if err != nil || shared != control.Store(store) {
+		t.Fatalf("the control plane is %v, %v", shared, err)
+	}
+	p, err := read(credentials())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := breaker.Force(t.Context(), store, "paypal", breaker.ForcedOpen, "op@example.com", "incident 17", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		opened, err := p.open(env, shared)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, adapter := range opened {
+			gate, ok := adapter.(provider.Gate)
+			if !ok {
+				t.Fatalf("%s has no guard", name)
+			}
+			if ready, why := gate.Ready(t.Context()); ready == (name == "paypal") {
+				t.Errorf("%s: ready %t, %q", name, ready, why)
+			}
+		}
+	}
+}
+
+func TestTheControlPlaneIsOptional(t *testing.T) {
+	t.Parallel()
+	if store, err := controlPlane(t.Context(), here(), control.Config{}); store != nil || err != nil {
+		t.Errorf("%v, %v", store, err)
+	}
+	store, err := controlPlane(t.Context(), api.Env{Firestore: []option.ClientOption{option.WithoutAuthentication()}}, control.Config{Project: "demo"})
+	if firestore, ok := store.(*control.Firestore); err != nil || !ok || firestore.Close() != nil {
+		t.Errorf("%v, %v", store, err)
 	}
 }
