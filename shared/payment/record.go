@@ -38,10 +38,6 @@ func (s *Service) execute(ctx context.Context, w work, call provider.Call) provi
 	adapter := s.Providers[w.provider]
 	res := adapter.Execute(ctx, call)
 	step := string(w.attempt.Request.Step)
-	s.Metrics.ProviderCall(ctx, adapter.Name(), step, string(res.Outcome), res.Evidence.Duration)
-	if res.TimedOut {
-		s.Metrics.ProviderTimeout(ctx, adapter.Name(), step)
-	}
 	s.Log.InfoContext(ctx, "provider called", "provider", adapter.Name(), "operation", step, "outcome", res.Outcome,
 		"payment", w.saga.TransactionID, "saga", w.saga.ID, "attempt", w.attempt.Number, "source", w.source,
 		"status", res.Evidence.Status, "provider_request", res.Evidence.RequestID, "error", res.Evidence.Error,
