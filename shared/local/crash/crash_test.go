@@ -176,20 +176,24 @@ func (r *rig) send(q request) (int, []byte) {
 	return resp.StatusCode, body
 }
 
+// view is what is read of a payment or a refund. Two are equal by ==.
 type view struct {
 	ID               string
 	Status           string
-	PaymentID        string  `json:"payment_id"` // of a refund
-	PendingOperation *string `json:"pending_operation"`
-	RefundedAmount   int64   `json:"refunded_amount"`
+	PaymentID        string `json:"payment_id"` // of a refund
+	PendingOperation string `json:"pending_operation"`
+	RefundedAmount   int64  `json:"refunded_amount"`
+	NextAction       struct {
+		RedirectURL string `json:"redirect_url"`
+	} `json:"next_action"`
 }
 
-// do makes a request that must succeed.
+// do makes a request that must succeed, if only in part for now.
 func (r *rig) do(q request) view {
 	r.t.Helper()
 	status, body := r.send(q)
 	var v view
-	if err := json.Unmarshal(body, &v); status > 201 || err != nil {
+	if err := json.Unmarshal(body, &v); status > 202 || err != nil {
 		r.t.Fatalf("%s was answered %d %s", q.path, status, body)
 	}
 	return v
@@ -202,105 +206,9 @@ func (r *rig) advance(d time.Duration) {
 	}
 }
 
-// operation is one of the four, with what must be true in the end.
-type operation struct {
-	name, function string
-	prepare        func(*rig) (path, body string)
-	effect         providersim.EffectKind
-	status         string // of the payment
-	event          string
-}
-
-var operations = []operation{
-	{"create", "createpayment", func(*rig) (string, string) {
-		return "/v1/payments", `{"amount":5000,"currency":"JPY","payment_method":"pm_card_visa","capture_method":"manual"}`
-	}, providersim.EffectAuthorize, "AUTHORIZED", payment.EventAuthorized},
-	{"capture", "capturepayment", func(r *rig) (string, string) {
-		return "/v1/payments/" + r.payment("manual") + "/capture", `{}`
-	}, providersim.EffectCapture, "CAPTURED", payment.EventCaptured},
-	{"cancel", "cancelpayment", func(r *rig) (string, string) {
-		return "/v1/payments/" + r.payment("manual") + "/cancel", `{}`
-	}, providersim.EffectVoid, "CANCELED", payment.EventCanceled},
-	{"refund", "refundpayment", func(r *rig) (string, string) {
-		return "/v1/payments/" + r.payment("automatic") + "/refund", `{}`
-	}, providersim.EffectRefund, "REFUNDED", payment.EventRefunded},
-}
-
-func (r *rig) payment(capture string) string {
-	r.t.Helper()
-	return r.do(r.newRequest("/v1/payments", `{"amount":5000,"currency":"JPY","payment_method":"pm_card_visa","capture_method":"`+capture+`"}`)).ID
-}
-
-var points = []string{
-	payment.PointClaiming, payment.PointClaimed, payment.PointCalled, payment.PointRecording, payment.PointRecorded, payment.PointPublish,
-}
-
-func TestKilledAtEveryRecoveryPoint(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	for _, op := range operations {
-		for _, point := range points {
-			if ok := t.Run(op.name+"/"+point, func(t *testing.T) { r.crash(t, op, point) }); !ok {
-				t.FailNow() // what follows would stumble over it
-			}
-		}
-	}
-	r.t = t
-	r.foldAudit()
-}
-
-func (r *rig) crash(t *testing.T, op operation, point string) {
-	r.t = t
-	path, body := op.prepare(r)
-	if err := r.Settle(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	before := r.count(op.effect)
-	if err := os.WriteFile(r.trap, []byte(op.function+" "+point), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	q := r.newRequest(path, body)
-	status, answered := r.send(q)
-	r.awaitDeath()
-	if point != payment.PointPublish && status != 0 {
-		t.Fatalf("killed at %s, it had answered %d %s", point, status, answered)
-	}
-	r.revive()
-	r.advance(3 * time.Minute) // the sweep comes each minute; a lease lasts half of one
-
-	if point != payment.PointClaiming {
-		// Nobody asked again, and all the same it is carried to its end.
-		if n := r.openSagas(); n != 0 {
-			t.Errorf("%d operations are still open after the sweep", n)
-		}
-		if got := r.count(op.effect) - before; got != 1 {
-			t.Errorf("the provider did it %d times, want once", got)
-		}
-	}
-	v := r.do(q) // the merchant asks again, with the same key
-	first := v
-	if v = r.do(q); v != first {
-		t.Errorf("two repeats differ: %+v and %+v", first, v)
-	}
-	if got := r.count(op.effect) - before; got != 1 {
-		t.Errorf("in the end the provider did it %d times, want once", got)
-	}
-	r.advance(2 * time.Minute)
-	paymentID := v.ID
-	if v.PaymentID != "" {
-		paymentID = v.PaymentID
-	}
-	if got := r.statusOf(paymentID); got != op.status {
-		t.Errorf("the payment is %s, want %s", got, op.status)
-	}
-	if !slices.Contains(r.received.of(paymentID), op.event) {
-		t.Errorf("the merchant was told %v, want %s among it", r.received.of(paymentID), op.event)
-	}
-}
-
 func (r *rig) count(kind providersim.EffectKind) int {
 	n := 0
-	for _, e := range r.Stripe.Effects() {
+	for _, e := range slices.Concat(r.Stripe.Effects(), r.PayPal.Effects(), r.Bank.Effects()) {
 		if e.Kind == kind {
 			n++
 		}
@@ -315,9 +223,10 @@ func (r *rig) query(dst any, sql string, args ...any) {
 	}
 }
 
-func (r *rig) openSagas() (n int) {
+// working counts the operations that are neither done nor wait for a payer.
+func (r *rig) working() (n int) {
 	r.t.Helper()
-	r.query(&n, `SELECT count(*) FROM transaction_saga WHERE state <> 'done'`)
+	r.query(&n, `SELECT count(*) FROM transaction_saga WHERE state NOT IN ('done', 'awaiting_payer')`)
 	return n
 }
 

@@ -34,8 +34,8 @@ func (s *Stack) openGateway(_ context.Context, o Options) error {
 	if s.GatewayURL, err = s.serve(gateway, o.GatewayAddress, drain); err != nil {
 		return err
 	}
-	for _, p := range s.sites {
-		p.sim.SetWebhook(s.GatewayURL + "/v1/provider-webhooks/" + p.name)
+	for i, sim := range s.simulators {
+		sim.SetWebhook(s.GatewayURL + "/v1/provider-webhooks/" + Providers()[i])
 	}
 	return nil
 }

@@ -17,8 +17,10 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/tollgate/tollgate/shared/api"
+	"github.com/tollgate/tollgate/shared/control"
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/local/clock"
+	"github.com/tollgate/tollgate/shared/local/controlplane"
 	"github.com/tollgate/tollgate/shared/telemetry"
 	"github.com/tollgate/tollgate/shared/telemetry/prom"
 )
@@ -32,9 +34,10 @@ type HostConfig struct {
 	PubSubAddress   string            `json:"pubsub_address"`
 	TasksAddress    string            `json:"tasks_address"`
 	ClockURL        string            `json:"clock_url"`
-	IssuerURL       string            `json:"issuer_url"` // of the callers' ID tokens
-	Calls           map[string]string `json:"calls"`      // variables of the functions that call providers
-	Signatures      map[string]string `json:"signatures"` // variables of the function that providers call
+	ControlURL      string            `json:"control_url"` // of the control plane
+	IssuerURL       string            `json:"issuer_url"`  // of the callers' ID tokens
+	Calls           map[string]string `json:"calls"`       // variables of the functions that call providers
+	Signatures      map[string]string `json:"signatures"`  // variables of the function that providers call
 	SealingKey      string            `json:"sealing_key"`
 	WebhookSchedule string            `json:"webhook_schedule"` // empty: the functions' default
 }
@@ -57,6 +60,7 @@ type HostOptions struct {
 //	GET  /metrics    what the functions measured, as Prometheus text
 type Host struct {
 	now      func() time.Time
+	shared   control.Store
 	log      io.Writer
 	activity activity
 	servers  []*http.Server
@@ -66,7 +70,7 @@ type Host struct {
 // StartHost builds the functions and serves them. It takes over addresses that the Stack has reserved, so a Host can
 // be killed and started again at the same ones.
 func StartHost(ctx context.Context, c HostConfig, o HostOptions) (_ *Host, err error) {
-	h := &Host{now: o.Now, log: o.Log}
+	h := &Host{now: o.Now, log: o.Log, shared: controlplane.NewClient(c.ControlURL)}
 	if h.now == nil {
 		h.now = clock.Remote(c.ClockURL)
 	}
@@ -108,12 +112,13 @@ func (h *Host) env(f function, c HostConfig, o HostOptions) api.Env {
 			value, ok := variables[name]
 			return value, ok
 		},
-		Now:    h.now,
-		NewID:  id.Source{Now: h.now}.New,
-		Log:    telemetry.NewLogger(h.log, slog.LevelInfo, f.name),
-		Google: insecureAt(c.PubSubAddress),
-		Tasks:  insecureAt(c.TasksAddress),
-		Hook:   o.Hook,
+		Now:     h.now,
+		NewID:   id.Source{Now: h.now}.New,
+		Log:     telemetry.NewLogger(h.log, slog.LevelInfo, f.name),
+		Google:  insecureAt(c.PubSubAddress),
+		Tasks:   insecureAt(c.TasksAddress),
+		Control: h.shared,
+		Hook:    o.Hook,
 	}
 }
 

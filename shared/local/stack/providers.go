@@ -2,8 +2,6 @@ package stack
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -39,104 +37,37 @@ type simulator interface {
 	Close()
 }
 
-// site is a simulator at its address, where it may be away.
-type site struct {
-	name    string
-	sim     simulator
-	address string
-	server  *http.Server // nil while it is away
-}
-
-func (p *site) url() string { return "http://" + p.address }
-
-// open has the simulator answer. Opening twice is harmless.
-func (p *site) open() error {
-	if p.server != nil {
-		return nil
-	}
-	l, err := listenReserved(p.address)
-	if err != nil {
-		return fmt.Errorf("stack: %s: %w", p.name, err)
-	}
-	server := &http.Server{Handler: p.sim, ReadHeaderTimeout: 10 * time.Second}
-	go func() { _ = server.Serve(l) }() // it ends with close, and its error is that it did
-	p.server = server
-	return nil
-}
-
-// close breaks off what is being answered, and has connections refused from now on.
-func (p *site) close() {
-	if p.server != nil {
-		_ = p.server.Close()
-		p.server = nil
-	}
-}
-
-// startProviders starts the simulators, each at an address that stays its own while it is away.
+// startProviders starts the simulators.
 func (s *Stack) startProviders(o Options) error {
-	var ports reservation
-	addresses, err := ports.reserve(len(Providers()))
+	places, err := s.reserve(Providers()...)
 	if err != nil {
 		return err
 	}
-	s.defers(ports.release)
 	s.Stripe = providersim.NewStripe(providersim.StripeConfig{
 		Now: s.Clock.Now, Seed: o.Seed, SecretKeys: []string{stripeKey}, WebhookSecrets: []string{stripeWebhookSecret},
 	})
 	s.PayPal = providersim.NewPayPal(providersim.PayPalConfig{
 		Now: s.Clock.Now, Seed: o.Seed, ClientID: paypalClientID, ClientSecret: paypalClientSecret, WebhookID: paypalWebhookID,
-		Base: "http://" + addresses[1],
+		Base: s.ProviderURL(paypal.Name),
 	})
 	s.Bank = providersim.NewGoCardless(providersim.GoCardlessConfig{
 		Now: s.Clock.Now, Seed: o.Seed, AccessTokens: []string{bankToken}, WebhookSecret: bankWebhookSecret,
 		ConfirmDelay: o.BankDelay,
 	})
-	for i, sim := range []simulator{s.Stripe, s.PayPal, s.Bank} {
-		p := &site{name: Providers()[i], sim: sim, address: addresses[i]}
-		s.sites = append(s.sites, p)
-		s.defers(func() {
-			sim.Close()
-			p.close()
-		})
-		if err := p.open(); err != nil {
+	s.simulators = []simulator{s.Stripe, s.PayPal, s.Bank}
+	for i, sim := range s.simulators {
+		if err := places[i].open(sim); err != nil {
 			return err
 		}
+		s.defers(sim.Close) // before its place is closed, which waits for nobody
 	}
 	return nil
-}
-
-func (s *Stack) site(provider string) (*site, error) {
-	for _, p := range s.sites {
-		if p.name == provider {
-			return p, nil
-		}
-	}
-	return nil, errors.New("stack: no provider " + provider)
-}
-
-// TakeAway has a provider refuse all connections, and breaks off those there are, until BringBack. What it has to tell
-// it still sends. Neither is for concurrent use.
-func (s *Stack) TakeAway(provider string) error {
-	p, err := s.site(provider)
-	if err == nil {
-		p.close()
-	}
-	return err
-}
-
-// BringBack has a provider answer again.
-func (s *Stack) BringBack(provider string) error {
-	p, err := s.site(provider)
-	if err != nil {
-		return err
-	}
-	return p.open()
 }
 
 // ProviderURL is where a provider's simulator answers, its pages for other processes included (see providersim);
 // empty for a provider that there is not.
 func (s *Stack) ProviderURL(provider string) string {
-	p, err := s.site(provider)
+	p, err := s.place(provider)
 	if err != nil {
 		return ""
 	}

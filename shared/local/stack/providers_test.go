@@ -49,7 +49,7 @@ func TestAProviderGoesAwayAndComesBackAtItsAddress(t *testing.T) {
 			t.Errorf("%s came back at %s and answered %d, %v", away, s.ProviderURL(away), status, err)
 		}
 	}
-	if err := errors.Join(s.TakeAway("none"), s.BringBack("none")); err == nil || strings.Count(err.Error(), "no provider none") != 2 {
+	if err := errors.Join(s.TakeAway("none"), s.BringBack("none")); err == nil || strings.Count(err.Error(), "there is no none") != 2 {
 		t.Errorf("a provider that there is not: %v", err)
 	}
 }

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-
-	"github.com/tollgate/tollgate/shared/local/clock"
 )
 
 // Settle does what is due now, and what that makes due now, until all is quiet: no request is being answered, nothing
@@ -26,14 +24,10 @@ func (s *Stack) registerParticipants() {
 	if s.host != nil {
 		host = &s.host.activity
 	}
-	var simulators []simulator
-	var acting []clock.Participant
-	for _, p := range s.sites {
-		simulators = append(simulators, p.sim)
-		acting = append(acting, simulated{p.sim})
+	s.Clock.Register(&quiescence{host: host, simulators: s.simulators, now: s.Clock.Now})
+	for _, sim := range s.simulators {
+		s.Clock.Register(simulated{sim})
 	}
-	s.Clock.Register(&quiescence{host: host, simulators: simulators, now: s.Clock.Now})
-	s.Clock.Register(acting...)
 	s.Clock.Register(s.Tasks, s.PubSub, s.jobs)
 }
 

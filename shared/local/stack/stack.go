@@ -23,9 +23,11 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/tollgate/tollgate/shared/control"
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/local/clock"
 	"github.com/tollgate/tollgate/shared/local/cloudtasks"
+	"github.com/tollgate/tollgate/shared/local/controlplane"
 	"github.com/tollgate/tollgate/shared/local/oidc"
 	"github.com/tollgate/tollgate/shared/local/pubsubpush"
 	"github.com/tollgate/tollgate/shared/local/scheduler"
@@ -69,10 +71,11 @@ type Options struct {
 
 // Stack is a running local system.
 type Stack struct {
-	Clock  *clock.Clock
-	Tasks  *cloudtasks.Server
-	PubSub *pubsubpush.Server
-	Tokens *oidc.Issuer
+	Clock   *clock.Clock
+	Tasks   *cloudtasks.Server
+	PubSub  *pubsubpush.Server
+	Tokens  *oidc.Issuer
+	Control *control.Memory // the control plane's documents
 
 	// The providers.
 	Stripe *providersim.Stripe
@@ -87,14 +90,16 @@ type Stack struct {
 	DatabaseURL string // to a superuser
 	ClockURL    string
 	IssuerURL   string
+	ControlURL  string
 
-	host   *Host // nil when it is elsewhere
-	hosts  HostConfig
-	jobs   *scheduler.Scheduler
-	sites  []*site         // the providers
-	server *pglocal.Server // nil when the database was given
-	newID  func() id.ID
-	undo   []func() // in order of making; run backwards
+	host       *Host // nil when it is elsewhere
+	hosts      HostConfig
+	jobs       *scheduler.Scheduler
+	places     []*place
+	simulators []simulator     // as Providers lists them
+	server     *pglocal.Server // nil when the database was given
+	newID      func() id.ID
+	undo       []func() // in order of making; run backwards
 }
 
 // Start starts a stack. It returns when everything answers, but for an external host.
@@ -164,6 +169,9 @@ func (s *Stack) startServices(ctx context.Context, o Options) (err error) {
 	if err := s.startProviders(o); err != nil {
 		return err
 	}
+	if err := s.startControl(); err != nil {
+		return err
+	}
 	s.Tasks, err = cloudtasks.New(cloudtasks.Options{
 		Now: s.Clock.Now, Token: s.Tokens.Token, Wake: s.Clock.Wake, Chaos: o.TasksChaos,
 	})
@@ -179,6 +187,16 @@ func (s *Stack) startServices(ctx context.Context, o Options) (err error) {
 	}
 	s.defers(s.PubSub.Close)
 	return nil
+}
+
+// startControl serves the control plane.
+func (s *Stack) startControl() error {
+	places, err := s.reserve(ControlPlane)
+	if err != nil {
+		return err
+	}
+	s.Control, s.ControlURL = control.NewMemory(), places[0].url()
+	return places[0].open(controlplane.Handler(s.Control))
 }
 
 // startIssuer serves the issuer at the address that its tokens name.
@@ -205,7 +223,7 @@ func (s *Stack) hostConfig(o Options) (HostConfig, error) {
 	_, _ = rand.Read(sealing) // never fails
 	c := HostConfig{
 		Addresses: map[string]string{}, AdminAddress: addresses[len(functions)],
-		PubSubAddress: s.PubSub.Addr(), TasksAddress: s.Tasks.Addr(), ClockURL: s.ClockURL, IssuerURL: s.IssuerURL,
+		PubSubAddress: s.PubSub.Addr(), TasksAddress: s.Tasks.Addr(), ClockURL: s.ClockURL, IssuerURL: s.IssuerURL, ControlURL: s.ControlURL,
 		Calls: s.accounts(), Signatures: s.signatures(),
 		SealingKey: base64.StdEncoding.EncodeToString(sealing), WebhookSchedule: o.WebhookSchedule,
 	}
