@@ -105,22 +105,3 @@ func TestUnitsRoundTripAndNeverRound(t *testing.T) {
 		}
 	})
 }
-
-// The table must not disagree with ISO 4217 but where PayPal's page says so.
-func TestTableAgreesWithItsSources(t *testing.T) {
-	t.Parallel()
-	special := map[string]bool{"HUF": true, "TWD": true}
-	if len(decimalsOf) != 24 {
-		t.Errorf("%d currencies: the page has 25, with RUB", len(decimalsOf))
-	}
-	for code, decimals := range decimalsOf {
-		c, err := money.ParseCurrency(code)
-		if err != nil {
-			t.Errorf("%s: %v", code, err)
-			continue
-		}
-		if c.Exponent() != decimals && !special[code] || decimals > c.Exponent() {
-			t.Errorf("%s has %d decimals by ISO and %d in the table, and is not a special case", code, c.Exponent(), decimals)
-		}
-	}
-}

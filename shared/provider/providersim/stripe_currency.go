@@ -7,7 +7,7 @@ import "strings"
 const stripeMaxAmount = 99_999_999
 
 // stripeCurrencies are those that Stripe charges in
-// (https://docs.stripe.com/currencies). The table is the simulator's own on
+// (https://docs.stripe.com/currencies, and currency.go of stripe-go for SVC). The table is the simulator's own on
 // purpose: shared with an adapter, it could not show the adapter wrong.
 var stripeCurrencies = func() map[string]bool {
 	const all = `
@@ -15,7 +15,7 @@ var stripeCurrencies = func() map[string]bool {
 		cny cop crc cve czk djf dkk dop dzd egp etb eur fjd fkp gbp gel gip gmd gnf gtq gyd hkd hnl htg huf idr ils inr
 		isk jmd jod jpy kes kgs khr kmf krw kwd kyd kzt lak lbp lkr lrd lsl mad mdl mga mkd mmk mnt mop mur mvr mwk mxn
 		myr mzn nad ngn nio nok npr nzd omr pab pen pgk php pkr pln pyg qar ron rsd rub rwf sar sbd scr sek sgd shp sle
-		sos srd std szl thb tjs tnd top try ttd twd tzs uah ugx usd uyu uzs vnd vuv wst xaf xcd xof xpf yer zar zmw`
+		sos srd std svc szl thb tjs tnd top try ttd twd tzs uah ugx usd uyu uzs vnd vuv wst xaf xcd xof xpf yer zar zmw`
 	set := map[string]bool{}
 	for _, code := range strings.Fields(all) {
 		set[code] = true

@@ -37,8 +37,8 @@ func Bank() Subject {
 				}),
 				PaymentKey: "tollgate_payment", Credential: credential, Approval: "billing_requests.fulfilled",
 				Moves: map[provider.Step]providersim.EffectKind{provider.Refund: providersim.EffectRefund},
-				Adapter: func(base, credential string) (provider.Adapter, error) {
-					return bank.New(bank.Config{AccessToken: telemetry.Secret(credential), APIBase: base}, bank.Options{
+				Adapter: func(base, credential, account string) (provider.Adapter, error) {
+					return bank.New(bank.Config{AccessToken: telemetry.Secret(credential), APIBase: base, Account: account}, bank.Options{
 						Now: now, ConnectTimeout: patience, ReadTimeout: patience,
 					})
 				},

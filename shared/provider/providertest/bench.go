@@ -39,6 +39,7 @@ type Bench struct {
 
 	t       testing.TB
 	subject Subject
+	real    bool // a provider's sandbox, in real time
 	hear    Receiver
 
 	mu     sync.Mutex
@@ -66,7 +67,7 @@ func New(t testing.TB, s Subject) *Bench {
 	server := httptest.NewServer(http.HandlerFunc(b.record))
 	t.Cleanup(server.Close)
 	b.Base = server.URL
-	b.Adapter = b.Deploy(b.Credential)
+	b.Adapter = b.Deploy(b.Credential, "")
 	var err error
 	if b.hear, err = b.Receiver(b.Base, b.Adapter); err != nil {
 		t.Fatal(err)
@@ -77,10 +78,10 @@ func New(t testing.TB, s Subject) *Bench {
 	return b
 }
 
-// Deploy makes another adapter of the same account, as a deployment does.
-func (b *Bench) Deploy(credential string) provider.Adapter {
+// Deploy makes another adapter, as a deployment does.
+func (b *Bench) Deploy(credential, account string) provider.Adapter {
 	b.t.Helper()
-	a, err := b.Account.Adapter(b.Base, credential)
+	a, err := b.Account.Adapter(b.Base, credential, account)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -148,6 +149,9 @@ func (b *Bench) Heard(payment id.ID) []provider.Event {
 
 // Now is the bench's time.
 func (b *Bench) Now() time.Time {
+	if b.real {
+		return time.Now()
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.at
@@ -161,9 +165,12 @@ func (b *Bench) quiet() {
 }
 
 // Advance moves the clock, stopping wherever something is due, and lets the webhooks
-// arrive at each stop, so that none comes too old.
+// arrive at each stop, so that none comes too old. A sandbox's time is its own.
 func (b *Bench) Advance(d time.Duration) {
 	b.t.Helper()
+	if b.real {
+		return
+	}
 	for end := b.Now().Add(d); ; {
 		b.quiet()
 		due, waiting := b.NextDue()
@@ -181,8 +188,12 @@ func (b *Bench) Advance(d time.Duration) {
 	}
 }
 
-// NewID makes an id with the bench's time in it, and the same ones in every run.
+// NewID makes an id with the bench's time in it, and the same ones in every run, but for
+// a sandbox, which remembers the last run.
 func (b *Bench) NewID() id.ID {
+	if b.real {
+		return id.Source{Now: time.Now}.New()
+	}
 	b.mu.Lock()
 	b.number++
 	n := b.number

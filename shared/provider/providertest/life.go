@@ -16,6 +16,9 @@ type Life struct {
 	// Lacks says why the provider has no such thing; "" if it has.
 	Lacks func(b *Bench) string
 	Live  func(b *Bench)
+
+	// Sandbox says that it needs neither payer, nor faults, nor time.
+	Sandbox bool
 }
 
 // always says that every provider has it.
@@ -31,13 +34,13 @@ func manualOnly(b *Bench) string {
 // Lives are those of payments of which nothing goes wrong that is not meant to.
 func Lives() []Life {
 	return []Life{
-		{"authorized, captured in part, refunded in parts", manualOnly, captureInPart},
-		{"sold and refunded", always, sell},
-		{"voided", always, void},
-		{"refused", always, refuse},
-		{"slow to be decided", always, slow},
-		{"asked for what the provider can't do", always, unable},
-		{"replayed after the key window", always, outOfWindow},
+		{"authorized, captured in part, refunded in parts", manualOnly, captureInPart, true},
+		{"sold and refunded", always, sell, true},
+		{"voided", always, void, true},
+		{"refused", always, refuse, true},
+		{"slow to be decided", always, slow, false},
+		{"asked for what the provider can't do", always, unable, false},
+		{"replayed after the key window", always, outOfWindow, false},
 	}
 }
 
@@ -174,7 +177,7 @@ func refuse(b *Bench) {
 	}
 	// What a decline leaves is canceled, so that nobody can bring it back.
 	b.Do(b.Follow(r, reference, provider.Void, 0), provider.Approved)
-	if b.Account.Simulator != nil {
+	if !b.real {
 		if got := happened(b.Did(r)); got.captures != 0 {
 			b.t.Errorf("captured %d", got.captured)
 		}

@@ -51,8 +51,8 @@ func openPayPal(now func() time.Time) *Account {
 	return &Account{
 		Simulator: sim, PaymentKey: "invoice_id", Moves: everyStep, Credential: credential,
 		Approval: "CHECKOUT.ORDER.APPROVED", Expires: 29 * 24 * time.Hour,
-		Adapter: func(base, credential string) (provider.Adapter, error) {
-			return paypal.New(paypal.Config{ClientID: app, ClientSecret: telemetry.Secret(credential), APIBase: base}, paypal.Options{
+		Adapter: func(base, credential, account string) (provider.Adapter, error) {
+			return paypal.New(paypal.Config{ClientID: app, ClientSecret: telemetry.Secret(credential), APIBase: base, Account: account}, paypal.Options{
 				Now: now, ConnectTimeout: patience, ReadTimeout: patience,
 			})
 		},

@@ -7,22 +7,25 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/shared/provider"
+	"github.com/tollgate/tollgate/shared/provider/guard"
 	"github.com/tollgate/tollgate/shared/provider/providersim"
 )
 
 // Scenarios are what goes wrong in ways that have names, beyond what befalls one request.
 func Scenarios() []Life {
 	return []Life{
-		{"the session expires in mid-flight", forgets, sessionExpires},
-		{"the credentials are revoked in mid-flight", always, credentialsRevoked},
-		{"a deployment with another API key replays", always, deployed},
-		{"an authorization expires before its capture", expires, expiry},
-		{"the event of the payer's approval is lost", always, approvalLost},
-		{"every event comes twice", always, func(b *Bench) { b.disturbed(providersim.WebhookDuplicate) }},
-		{"events come out of order", always, func(b *Bench) { b.disturbed(providersim.WebhookReorder) }},
-		{"the answer is lost, the success is late", always, lateSuccess},
-		{"a refund succeeds, then fails", always, refundFails},
-		{"refunds side by side", always, refundsSideBySide},
+		{"the session expires in mid-flight", forgets, sessionExpires, false},
+		{"the credentials are revoked in mid-flight", always, credentialsRevoked, false},
+		{"a deployment with another API key replays", always, deployed, false},
+		{"a deployment to another account replays", always, elsewhere, false},
+		{"an authorization expires before its capture", expires, expiry, false},
+		{"the event of the payer's approval is lost", always, approvalLost, false},
+		{"every event comes twice", always, func(b *Bench) { b.disturbed(providersim.WebhookDuplicate) }, false},
+		{"events come out of order", always, func(b *Bench) { b.disturbed(providersim.WebhookReorder) }, false},
+		{"the answer is lost, the success is late", always, lateSuccess, false},
+		{"a refund succeeds, then fails", always, refundFails, false},
+		{"refunds side by side", always, refundsSideBySide, false},
+		{"payments side by side through random faults", always, storm, false},
 	}
 }
 
@@ -132,7 +135,7 @@ func deployed(b *Bench) {
 			if b.Forget != nil {
 				b.Forget()
 			}
-			later := b.Deploy(next)
+			later := b.Deploy(next, "")
 			began = len(b.Sent())
 			b.went(spot, b.ReplayBy(later, stored(b, a)))
 			b.happened(spot, r, 1)
@@ -175,6 +178,32 @@ func (b *Bench) same(spot Spot, first, replay []Sent) {
 		if s.Line != was.Line || s.Body != was.Body {
 			b.t.Errorf("%s was sent as\n%s\n%s\nand replayed as\n%s\n%s", spot.Name, was.Line, was.Body, s.Line, s.Body)
 		}
+	}
+}
+
+// elsewhere: another account would not know the key, and do it again. An attempt names the
+// account that it was made for, and the guard that stands before every adapter sends it
+// nowhere else; nor does it look there.
+func elsewhere(b *Bench) {
+	other := guard.New(b.Deploy(b.Credential, "another"), guard.Options{
+		Now: b.Now, Limits: guard.Limits{Concurrency: 1, Timeouts: guard.Timeouts{
+			Connect: patience, Authorize: patience, Capture: patience, Void: patience, Refund: patience, LookUp: patience,
+		}},
+	})
+	for _, spot := range b.mainSpots() {
+		r := b.upTo(spot)
+		a := b.Attempt(r)
+		began := len(b.Sent())
+		b.Expect(spot.Name+", to another account", b.FirstBy(b.t.Context(), other, a), provider.NotSent)
+		b.Expect(spot.Name+", replayed to another account", b.ReplayBy(other, a), provider.Unknown)
+		if found := other.Find(b.t.Context(), provider.Query{Account: r.Account, PaymentID: r.PaymentID, Reference: r.Reference, Since: b.Now()}); found.Complete {
+			b.t.Errorf("%s: a look-up of another account is complete", spot.Name)
+		}
+		if n := len(b.Sent()) - began; n > 0 {
+			b.t.Errorf("%s: %d requests went to another account", spot.Name, n)
+		}
+		b.went(spot, b.First(a))
+		b.happened(spot, r, 1)
 	}
 }
 

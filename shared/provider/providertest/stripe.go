@@ -39,8 +39,8 @@ func Stripe() Subject {
 				}),
 				PaymentKey: "tollgate_payment", Moves: everyStep, Credential: credential,
 				Approval: "payment_intent.amount_capturable_updated", Expires: 7 * 24 * time.Hour,
-				Adapter: func(base, credential string) (provider.Adapter, error) {
-					return stripe.New(stripe.Config{SecretKey: telemetry.Secret(credential), APIBase: base}, stripe.Options{
+				Adapter: func(base, credential, account string) (provider.Adapter, error) {
+					return stripe.New(stripe.Config{SecretKey: telemetry.Secret(credential), APIBase: base, Account: account}, stripe.Options{
 						Now: now, ConnectTimeout: patience, ReadTimeout: patience,
 					})
 				},

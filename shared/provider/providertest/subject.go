@@ -62,7 +62,8 @@ type Account struct {
 	Moves map[provider.Step]providersim.EffectKind
 
 	// Adapter makes an adapter whose credential is one of those that SetCredentials takes.
-	Adapter func(base, credential string) (provider.Adapter, error)
+	// The account's name is the adapter's own if it is empty.
+	Adapter func(base, credential, account string) (provider.Adapter, error)
 
 	// Credential is the one that is accepted at first.
 	Credential string

@@ -2,8 +2,10 @@ package providertest
 
 import (
 	"context"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/provider"
@@ -112,4 +114,34 @@ func TestTheSuiteFindsLies(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What runs before the sandboxes runs before the simulators too, so that it is known to
+// work when there are keys.
+func TestWhatTheSandboxesGet(t *testing.T) {
+	t.Parallel()
+	open := func(t *testing.T, s Subject) *Bench {
+		account := s.Open(time.Now)
+		t.Cleanup(account.Close)
+		server := httptest.NewServer(account)
+		t.Cleanup(server.Close)
+		a, err := account.Adapter(server.URL, account.Credential, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(a.(interface{ Close() }).Close)
+		return Sandbox(t, s, a)
+	}
+	lives := 0
+	for _, life := range Lives() {
+		if life.Sandbox {
+			lives++
+			t.Run(life.Name, func(t *testing.T) { life.Live(open(t, Stripe())) })
+		}
+	}
+	if lives < 4 {
+		t.Errorf("%d lives", lives)
+	}
+	t.Run("an order", func(t *testing.T) { open(t, PayPal()).Page(false) })
+	t.Run("a billing request", func(t *testing.T) { open(t, Bank()).Page(true) })
 }

@@ -98,19 +98,3 @@ func TestUnitsRoundTripAndNeverRound(t *testing.T) {
 		}
 	})
 }
-
-// The table must not disagree with ISO 4217 but where Stripe's page says so.
-func TestTableAgreesWithItsSources(t *testing.T) {
-	t.Parallel()
-	special := map[string]bool{"ISK": true, "MGA": true}
-	for code, u := range unitTable {
-		c, err := money.ParseCurrency(code)
-		if err != nil {
-			t.Errorf("%s: %v", code, err)
-			continue
-		}
-		if c.Exponent() != u.decimals && !special[code] {
-			t.Errorf("%s has %d decimals by ISO and %d in the table, and is not a special case", code, c.Exponent(), u.decimals)
-		}
-	}
-}
