@@ -158,6 +158,16 @@ func TestTheRulesFindWhatBreaksThem(t *testing.T) {
 			map[string]string{"shared/saga/a_test.go": "package saga\nfunc f() { t.Skipf(\"no\") }\n"},
 			"skips",
 		},
+		"a test that skips without a sandbox's keys": {
+			testsRun,
+			map[string]string{"shared/provider/providertest/sandbox_test.go": "package providertest\nfunc f() { t.Skipf(\"no\") }\n"},
+			"",
+		},
+		"a test that skips beside it": {
+			testsRun,
+			map[string]string{"shared/provider/providertest/suite_test.go": "package providertest\nfunc f() { t.Skip(\"no\") }\n"},
+			"skips",
+		},
 		"a function as it should be": {
 			functionFolders,
 			map[string]string{"functions/createpayment/a.go": handler, "functions/createpayment/a_test.go": "package createpayment\n"},

@@ -175,7 +175,11 @@ func (r *report) testEnd(e event, p *packageRun) {
 		}
 	case "skip":
 		p.skipped++
-		r.failures = append(r.failures, fmt.Sprintf("%s %s (skipped)", strings.TrimPrefix(e.Package, module), e.Test))
+		said := ""
+		if t := p.running[e.Test]; t != nil {
+			said = reason(t.said.String())
+		}
+		r.line("SKIPPED  %s %s: %s", strings.TrimPrefix(e.Package, module), e.Test, said)
 	case "fail":
 		for parent := range parentsOf(e.Test) {
 			p.parents[parent] = true
@@ -263,6 +267,18 @@ func firstLines(text string, most int) string {
 		return text
 	}
 	return strings.Join(lines[:most], "") + fmt.Sprintf("… and %d lines more\n", len(lines)-most)
+}
+
+// reason is why a test says that it is skipped.
+func reason(said string) string {
+	said = strings.TrimSpace(withoutFrames(said))
+	if _, words, ok := strings.Cut(said, "SKIPPED: "); ok {
+		return words
+	}
+	if said == "" {
+		return "it does not say why"
+	}
+	return said
 }
 
 // withoutFrames drops go test's own lines about tests that start and end.

@@ -112,6 +112,27 @@ func TestWhatIsNoTestsFailureCountsToo(t *testing.T) {
 	}
 }
 
+// What needs somebody's keys is no failure without them, but it is not passed over either.
+func TestSkippedTestsAreShown(t *testing.T) {
+	t.Parallel()
+	said, ok := tested(t, map[string]string{"a_test.go": `package a
+import "testing"
+func TestA(t *testing.T) {}
+func TestB(t *testing.T) { t.Skip("SKIPPED: set A_KEY") }
+`})
+	if !ok || lastLine(said) != "1 passed, 0 failed" {
+		t.Errorf("ok %t:\n%s", ok, said)
+	}
+	for _, want := range []string{"SKIPPED  example TestB: set A_KEY\n", "1 skipped"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("nothing says %q:\n%s", want, said)
+		}
+	}
+	if strings.Contains(said, "Not passed") {
+		t.Errorf("a skipped test stands among those that failed:\n%s", said)
+	}
+}
+
 func TestNoTestAtAllIsAFailure(t *testing.T) {
 	t.Parallel()
 	said, ok := tested(t, map[string]string{"a.go": "package a\n"})

@@ -21,7 +21,7 @@ func (b *Bench) Agree(r provider.Request, reference string) []provider.Fact {
 			b.t.Errorf("by reference %s\nwithout one %s", Facts(facts), Facts(listed))
 		}
 	}
-	if !b.real {
+	if b.real == nil {
 		for _, each := range disagreements(facts, b.Did(r)) {
 			b.t.Error(each)
 		}
@@ -99,7 +99,7 @@ func worth(events []provider.Event) (n int) {
 // told says that something happens to a payment that an event must tell of.
 func (b *Bench) told(r provider.Request, what string, happen func()) {
 	b.t.Helper()
-	if b.real {
+	if b.real != nil {
 		happen()
 		return
 	}

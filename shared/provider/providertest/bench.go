@@ -39,7 +39,7 @@ type Bench struct {
 
 	t       testing.TB
 	subject Subject
-	real    bool // a provider's sandbox, in real time
+	real    func() time.Time // the time of a provider's sandbox; nil before a simulator
 	hear    Receiver
 
 	mu     sync.Mutex
@@ -149,8 +149,8 @@ func (b *Bench) Heard(payment id.ID) []provider.Event {
 
 // Now is the bench's time.
 func (b *Bench) Now() time.Time {
-	if b.real {
-		return time.Now()
+	if b.real != nil {
+		return b.real()
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -168,7 +168,7 @@ func (b *Bench) quiet() {
 // arrive at each stop, so that none comes too old. A sandbox's time is its own.
 func (b *Bench) Advance(d time.Duration) {
 	b.t.Helper()
-	if b.real {
+	if b.real != nil {
 		return
 	}
 	for end := b.Now().Add(d); ; {
@@ -191,8 +191,8 @@ func (b *Bench) Advance(d time.Duration) {
 // NewID makes an id with the bench's time in it, and the same ones in every run, but for
 // a sandbox, which remembers the last run.
 func (b *Bench) NewID() id.ID {
-	if b.real {
-		return id.Source{Now: time.Now}.New()
+	if b.real != nil {
+		return id.Source{Now: b.real}.New()
 	}
 	b.mu.Lock()
 	b.number++

@@ -177,7 +177,7 @@ func refuse(b *Bench) {
 	}
 	// What a decline leaves is canceled, so that nobody can bring it back.
 	b.Do(b.Follow(r, reference, provider.Void, 0), provider.Approved)
-	if !b.real {
+	if b.real == nil {
 		if got := happened(b.Did(r)); got.captures != 0 {
 			b.t.Errorf("captured %d", got.captured)
 		}

@@ -9,12 +9,12 @@ import (
 
 // Sandbox puts an adapter before its provider's own sandbox, in real time: nobody hears
 // its events, no fault can be asked for, and nothing shows what happened but the look-up.
-func Sandbox(t testing.TB, s Subject, a provider.Adapter) *Bench {
+func Sandbox(t testing.TB, s Subject, a provider.Adapter, now func() time.Time) *Bench {
 	t.Helper()
 	simulated := s.Open(func() time.Time { return start })
 	t.Cleanup(simulated.Close)
 	return &Bench{
-		t: t, subject: s, real: true, Adapter: a, pages: map[string]string{},
+		t: t, subject: s, real: now, Adapter: a, pages: map[string]string{},
 		Account: &Account{Payment: simulated.Payment}, // what is paid, and with what, is the same
 	}
 }

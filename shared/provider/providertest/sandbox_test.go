@@ -40,7 +40,7 @@ func before(t *testing.T, s providertest.Subject, a provider.Adapter, err error)
 	if c, ok := a.(interface{ Close() }); ok {
 		t.Cleanup(c.Close)
 	}
-	return providertest.Sandbox(t, s, a)
+	return providertest.Sandbox(t, s, a, time.Now)
 }
 
 // Stripe's needs nobody: payments live whole lives there.

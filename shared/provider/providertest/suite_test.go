@@ -130,7 +130,7 @@ func TestWhatTheSandboxesGet(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(a.(interface{ Close() }).Close)
-		return Sandbox(t, s, a)
+		return Sandbox(t, s, a, time.Now)
 	}
 	lives := 0
 	for _, life := range Lives() {
