@@ -6,9 +6,6 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/shared/config"
-	"github.com/tollgate/tollgate/shared/fault"
-	"github.com/tollgate/tollgate/shared/money"
-	"github.com/tollgate/tollgate/shared/provider"
 	"github.com/tollgate/tollgate/shared/telemetry"
 )
 
@@ -81,65 +78,5 @@ func TestTheAccountHasTheConfiguredName(t *testing.T) {
 	e, err := a.ParseEvent([]byte(`{"id":"EV1","created_at":"2026-11-23T12:00:00Z","resource_type":"payments","action":"created","links":{"payment":"PM1"}}`))
 	if err != nil || e.Account != "shop-eu" {
 		t.Errorf("an event of %q, %v", e.Account, err)
-	}
-}
-
-func TestCapabilities(t *testing.T) {
-	t.Parallel()
-	a := newAdapter(t, "http://127.0.0.1:1", Options{})
-	caps := a.Capabilities()
-	if a.Name() != "bank" || caps.PartialCapture || caps.MultipleCaptures || caps.MaxAmount != maxUnits || caps.Units == nil {
-		t.Errorf("capabilities %+v", caps)
-	}
-	for step, want := range map[provider.Step]bool{provider.Void: true, provider.Authorize: false, provider.Refund: false} {
-		if caps.Guarded[step] != want || caps.KeyWindow[step] != 24*time.Hour {
-			t.Errorf("%s: guarded %t, window %v", step, caps.Guarded[step], caps.KeyWindow[step])
-		}
-	}
-	// There is no capture, so no window in which one could be repeated.
-	if _, ok := provider.Replay(provider.NewAttempt(ourSaga, 1, request(provider.Capture), noon), caps, noon); ok {
-		t.Error("a capture can be replayed")
-	}
-}
-
-// Every currency there is: two are taken, both as ISO 4217 counts them.
-func TestCurrencies(t *testing.T) {
-	t.Parallel()
-	taken := 0
-	for _, c := range money.Currencies() {
-		units, err := Units(money.New(1234, c))
-		if c.Code() != "GBP" && c.Code() != "EUR" {
-			if !fault.Is(err, fault.CurrencyNotSupported) {
-				t.Errorf("%s: %d, %v", c, units, err)
-			}
-			if _, err := amountOf(1, c.Code()); err == nil {
-				t.Errorf("%s is read", c)
-			}
-			continue
-		}
-		taken++
-		back, backErr := amountOf(units, c.Code())
-		if err != nil || units != 1234 || c.Exponent() != 2 || backErr != nil || back != money.New(1234, c) {
-			t.Errorf("%s: %d, %v; back %v, %v", c, units, err, back, backErr)
-		}
-	}
-	if taken != 2 {
-		t.Errorf("%d currencies are taken", taken)
-	}
-	for _, minor := range []int64{-1, 0, maxUnits + 1} {
-		if _, err := Units(pounds(minor)); !fault.Is(err, fault.AmountNotSupported) {
-			t.Errorf("%d: %v", minor, err)
-		}
-	}
-	if _, err := Units(pounds(maxUnits)); err != nil {
-		t.Error(err)
-	}
-	for _, c := range []struct {
-		units int64
-		code  string
-	}{{-1, "GBP"}, {1, "gbp"}, {1, ""}} {
-		if _, err := amountOf(c.units, c.code); err == nil {
-			t.Errorf("%d %q is read", c.units, c.code)
-		}
 	}
 }

@@ -60,25 +60,6 @@ func TestWebhookConfig(t *testing.T) {
 }
 
 // Steps whose state PayPal guards, and windows as its OpenAPI files state them.
-func TestCapabilities(t *testing.T) {
-	t.Parallel()
-	caps := capabilities()
-	for step, want := range map[string]time.Duration{
-		"authorize": 6 * time.Hour, "capture": 45 * 24 * time.Hour, "void": 45 * 24 * time.Hour, "refund": 45 * 24 * time.Hour,
-	} {
-		found := false
-		for s, window := range caps.KeyWindow {
-			found = found || string(s) == step && window == want
-		}
-		if !found {
-			t.Errorf("the key window of %s is not %s", step, want)
-		}
-	}
-	if len(caps.Guarded) != 2 || !caps.PartialCapture || caps.MultipleCaptures || caps.MaxAmount != 999_999_999 {
-		t.Errorf("%+v", caps)
-	}
-}
-
 func TestTheAccountHasTheConfiguredName(t *testing.T) {
 	t.Parallel()
 	a, err := New(Config{ClientID: "app", ClientSecret: "hush", APIBase: "https://api-m.paypal.com", Account: "shop-eu"},

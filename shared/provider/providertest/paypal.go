@@ -17,6 +17,9 @@ import (
 // pastHonor is the age at which an authorization is made anew before its capture.
 const pastHonor = 73 * time.Hour
 
+// PayPalWebhook is the id of the simulated account's webhook.
+const PayPalWebhook = "WH-CONFORMANCE"
+
 // PayPal is the adapter of payments from PayPal accounts.
 func PayPal() Subject {
 	return Subject{
@@ -43,8 +46,8 @@ func PayPal() Subject {
 }
 
 func openPayPal(now func() time.Time) *Account {
-	const app, credential, webhook = "app", "paypal_conformance", "WH-CONFORMANCE"
-	sim := providersim.NewPayPal(providersim.PayPalConfig{Now: now, ClientID: app, ClientSecret: credential, WebhookID: webhook})
+	const app, credential = "app", "paypal_conformance"
+	sim := providersim.NewPayPal(providersim.PayPalConfig{Now: now, ClientID: app, ClientSecret: credential, WebhookID: PayPalWebhook})
 	answers := map[Way]string{
 		Refused: providersim.PayPalDenied, Slow: providersim.PayPalReview, RefundFails: providersim.PayPalRefundFails,
 	}
@@ -61,7 +64,7 @@ func openPayPal(now func() time.Time) *Account {
 			if !roots.AppendCertsFromPEM(sim.CA()) {
 				return nil, errors.New("the simulator's CA is no PEM")
 			}
-			verifier, err := paypal.NewVerifier(paypal.WebhookConfig{WebhookID: webhook, Verify: "offline", CertBase: base}, paypal.VerifierOptions{
+			verifier, err := paypal.NewVerifier(paypal.WebhookConfig{WebhookID: PayPalWebhook, Verify: "offline", CertBase: base}, paypal.VerifierOptions{
 				Now: now, Roots: roots, ConnectTimeout: patience, ReadTimeout: patience,
 			})
 			if err != nil {

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/shared/config"
-	"github.com/tollgate/tollgate/shared/provider"
 	"github.com/tollgate/tollgate/shared/telemetry"
 )
 
@@ -61,25 +60,6 @@ func TestNewRefuses(t *testing.T) {
 	}
 	if _, err := New(good, Options{}); err == nil {
 		t.Error("no clock: accepted")
-	}
-}
-
-func TestCapabilities(t *testing.T) {
-	t.Parallel()
-	c := newAdapter(t, "http://127.0.0.1:1", Options{}).Capabilities()
-	for _, step := range []provider.Step{authorize, capture, void, refunding} {
-		if c.KeyWindow[step] != 24*time.Hour {
-			t.Errorf("key window of %s is %v", step, c.KeyWindow[step])
-		}
-		if want := step == capture || step == void; c.Guarded[step] != want {
-			t.Errorf("%s is guarded: %t", step, c.Guarded[step])
-		}
-	}
-	if !c.PartialCapture || c.MultipleCaptures || c.MaxAmount != 99_999_999 {
-		t.Errorf("capabilities %+v", c)
-	}
-	if units, err := c.Units(amount("ISK", 5)); err != nil || units != 500 {
-		t.Errorf("Units = %d, %v", units, err)
 	}
 }
 
