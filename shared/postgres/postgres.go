@@ -22,7 +22,7 @@ import (
 // Config is how a function reaches the database.
 type Config struct {
 	URL     telemetry.Secret `env:"DATABASE_URL,required,notEmpty" who:"terraform"`
-	PoolMax int32            `env:"DATABASE_POOL_MAX" envDefault:"4" who:"terraform"`
+	PoolMax int32            `env:"DATABASE_POOL_MAX" envDefault:"3" who:"terraform"` // why 3: see provider/guard
 }
 
 // Bounds on what one statement may take, so that a stuck one frees its connection

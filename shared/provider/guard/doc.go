@@ -17,27 +17,36 @@
 //
 // # How big
 //
-// An instance of a function takes 40 requests at a time (terraform:
-// max_instance_request_concurrency). Every provider has 12 places in it (STRIPE_CONCURRENCY
-// and its siblings), three providers have 36, and
+// An instance of a function takes 40 requests at a time. Every provider has 12 places in
+// it (STRIPE_CONCURRENCY and its siblings), three providers have 36, and
 //
 //	places of all providers  <  requests of an instance        3 x 12 = 36 < 40
 //
-// so that with every provider hanging there is still room to say so: who finds no place
-// is answered provider_busy at once, before anything is claimed. One provider that hangs
-// holds 12 of 40 requests, for 25 s at most each, and the other 28 go on. What the places
-// bound are requests under way, sockets (one each, HTTP/1.1) and memory (replies of 4 MiB
-// at most: 36 x 4 = 144 MiB of the 512 MiB of an instance, in the worst case; some
-// kilobytes in practice).
+// so that even with every provider hanging there is room left to say so: who finds no
+// place is answered at once, before anything is claimed. One provider that hangs holds 12
+// of the 40, each for 25 s at most, and the other 28 go on. What the places bound are
+// requests under way, sockets (one each, HTTP/1.1) and memory: replies are cut at 4 MiB,
+// so 36 are below 144 MiB of an instance's 512 in the worst case, and some kilobytes in
+// practice.
 //
 // No database connection is among it: none is held while a provider is called, so a
 // hanging provider takes none. Claims and records take some milliseconds, so few
-// connections serve many requests, and an instance has 3 (DATABASE_POOL_MAX). Together
-// they must fit into the database, twice, because a new revision of a function starts
-// before the old one ends; some are kept for operators and migrations:
+// connections serve many requests, and an instance has 3. All together must fit into the
+// database, twice, because a new revision of a function starts before the old one ends;
+// some are kept for operators and migrations:
 //
 //	functions x instances x pool x 2  <=  max_connections - reserve
 //	12        x 10        x 3    x 2   =  720  <=  800 - 50
 //
-// A test of shared/api/core holds these numbers against the code and terraform.
+// In terraform that is
+//
+//	max_instance_request_concurrency = 40
+//	max_instance_count               = 10
+//	available_memory                 = "512Mi"
+//	DATABASE_POOL_MAX                = 3
+//	max_connections                  = 800 # a flag of the database
+//	STRIPE_CONCURRENCY, PAYPAL_CONCURRENCY, BANK_CONCURRENCY = 12
+//
+// A test of shared/api/core holds the inequalities against the defaults, the functions
+// that there are, and what terraform sets.
 package guard
