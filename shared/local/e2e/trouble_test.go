@@ -70,52 +70,96 @@ func (w *world) inject(op providersim.Operation, kind providersim.FaultKind) {
 	}
 }
 
-// What the provider tells comes late, twice and out of order, and so does all that Google carries.
+// What the providers tell comes late, twice and out of order, and so does all that Google carries.
 func TestLateRepeatedAndReorderedMessages(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, stack.Options{
 		PubSubChaos: pubsubpush.Chaos{Seed: 3, DuplicateOneIn: 3, ReorderOneIn: 3},
 		TasksChaos:  cloudtasks.Chaos{Seed: 3, TwiceOneIn: 3, OutOfOrder: true},
 	})
+	w.plan(w.Stripe, providersim.Rule{Probability: 0.2, Fault: providersim.Fault{Kind: providersim.DropAfter}})
+	drop := func(op providersim.Operation) providersim.Rule {
+		return providersim.Rule{Operation: op, Times: 2, Fault: providersim.Fault{Kind: providersim.DropAfter}}
+	}
+	w.plan(w.PayPal, drop(providersim.Authorize), drop(providersim.Confirm), drop(providersim.Capture), drop(providersim.Refund))
+	w.plan(w.Bank, drop(providersim.Authorize), drop(providersim.Refund))
+	var payments []messy
+	for i := range 24 {
+		kind := messyKinds[i%len(messyKinds)]
+		p := w.parse(w.Post(t.Context(), "/v1/payments", fmt.Sprintf("messy-create-key-%d", i), kind.create))
+		payments = append(payments, messy{p, kind})
+	}
+	w.advance(30 * time.Minute) // so that the pages are known that payers are sent to
+	for _, p := range payments {
+		if p.outcome != "" {
+			w.payer(w.read(p.answer), p.outcome)
+		}
+	}
+	w.advance(2 * time.Hour)
+	for _, p := range payments {
+		if p.byHand {
+			w.parse(w.Post(t.Context(), "/v1/payments/"+p.ID+"/capture", "messy-capture-"+p.ID, body{"amount": 3000}))
+		}
+	}
+	w.advance(30 * time.Minute)
+	for _, p := range payments {
+		w.parse(w.Post(t.Context(), "/v1/payments/"+p.ID+"/refund", "messy-refund-"+p.ID, body{"amount": 1000}))
+	}
+	w.advance(5 * time.Hour)
+	for _, p := range payments {
+		if got := w.read(p.answer); got.Status != "CAPTURED" || got.Captured != p.captured || got.Refunded != 1000 || got.Pending != "" {
+			t.Error(got)
+		}
+		w.wantEffects(p.answer, map[string]int{"authorize": 1, "capture": 1, "refund": 1})
+		w.wantEvents(p.answer, p.events...)
+	}
+	if n := w.count(`SELECT count(*) FROM webhook_events WHERE state NOT IN ('applied', 'ignored')`); n != 0 {
+		t.Errorf("%d of the providers' events were not dealt with", n)
+	}
+	for name, happened := range map[string]map[string]int64{"Stripe": w.Stripe.Counters(), "PayPal": w.PayPal.Counters(), "the bank": w.Bank.Counters()} {
+		for _, kind := range []string{"fault.webhook_duplicate", "fault.webhook_delay", "fault.webhook_reorder", "fault.drop_after"} {
+			if happened[kind] == 0 {
+				t.Errorf("the plan never came to %s at %s", kind, name)
+			}
+		}
+	}
+}
+
+// plan has a provider's webhooks be late, repeated and out of order, and more.
+func (w *world) plan(provider interface{ SetPlan(providersim.Plan) error }, more ...providersim.Rule) {
+	w.t.Helper()
 	rule := func(kind providersim.FaultKind, p float64, wait time.Duration) providersim.Rule {
 		return providersim.Rule{Probability: p, Fault: providersim.Fault{Kind: kind, For: wait}}
 	}
-	err := w.Stripe.SetPlan(providersim.Plan{Seed: 11, Rules: []providersim.Rule{
+	err := provider.SetPlan(providersim.Plan{Seed: 11, Rules: append(more,
 		rule(providersim.WebhookDuplicate, 0.5, 0), rule(providersim.WebhookDelay, 0.3, 40*time.Minute),
-		rule(providersim.WebhookReorder, 0.3, time.Hour), rule(providersim.DropAfter, 0.2, 0),
-	}})
+		rule(providersim.WebhookReorder, 0.3, time.Hour))})
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	var payments []answer
-	for range 12 {
-		payments = append(payments, w.parse(w.Post(t.Context(), "/v1/payments", fmt.Sprint(t.Name(), len(payments)), pay("pm_card_visa", nil))))
-	}
-	w.advance(time.Minute)
-	for _, p := range payments {
-		w.parse(w.Post(t.Context(), "/v1/payments/"+p.ID+"/capture", t.Name()+p.ID, body{"amount": 3000}))
-	}
-	w.advance(time.Minute)
-	for _, p := range payments {
-		w.parse(w.Post(t.Context(), "/v1/payments/"+p.ID+"/refund", t.Name()+"refund"+p.ID, body{"amount": 1000}))
-	}
-	w.advance(3 * time.Hour)
-	for _, p := range payments {
-		if got := w.read(p); got.Status != "CAPTURED" || got.Captured != 3000 || got.Refunded != 1000 || got.Pending != "" {
-			t.Error(got)
-		}
-		w.wantEffects(p, map[string]int{"authorize": 1, "capture": 1, "refund": 1})
-		w.wantEvents(p, "payment.authorized", "payment.captured", "refund.created", "refund.succeeded")
-	}
-	if n := w.count(`SELECT count(*) FROM webhook_events WHERE state NOT IN ('applied', 'ignored')`); n != 0 {
-		t.Errorf("%d of the provider's events were not dealt with", n)
-	}
-	c := w.Stripe.Counters()
-	for _, happened := range []string{"fault.webhook_duplicate", "fault.webhook_delay", "fault.webhook_reorder", "fault.drop_after"} {
-		if c[happened] == 0 {
-			t.Errorf("the plan never came to %s", happened)
-		}
-	}
+}
+
+// messy is a payment amid trouble.
+type messy struct {
+	answer
+	messyKind
+}
+
+type messyKind struct {
+	create   body
+	outcome  string // of the payer's visit
+	byHand   bool   // captured by the merchant
+	captured int64
+	events   []string
+}
+
+var messyKinds = []messyKind{
+	{pay("pm_card_visa", nil), "", true, 3000,
+		[]string{"payment.authorized", "payment.captured", "refund.created", "refund.succeeded"}},
+	{withPayPal(nil), providersim.PayPalApproves, true, 3000,
+		[]string{"payment.requires_action", "payment.authorized", "payment.captured", "refund.created", "refund.succeeded"}},
+	{transfer(12000), "authorise", false, 12000,
+		[]string{"payment.requires_action", "payment.captured", "refund.created", "refund.succeeded"}},
 }
 
 // While Pub/Sub is away the API answers, and nothing is lost; when it is back the sweep catches up. There is no sweep

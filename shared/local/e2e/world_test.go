@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"testing"
 	"time"
@@ -189,10 +190,10 @@ func (w *world) wantEvents(p answer, types ...string) {
 	}
 }
 
-// effects counts what the simulated Stripe really did about a payment.
+// effects counts what the simulated providers really did about a payment.
 func (w *world) effects(p answer) map[string]int {
 	n := map[string]int{}
-	for _, e := range w.Stripe.EffectsFor("tollgate_payment", p.ID) {
+	for _, e := range w.EffectsOf(p.ID) {
 		n[string(e.Kind)]++
 	}
 	return n
@@ -201,8 +202,23 @@ func (w *world) effects(p answer) map[string]int {
 func (w *world) wantEffects(p answer, want map[string]int) {
 	w.t.Helper()
 	if diff := cmp.Diff(want, w.effects(p)); diff != "" {
-		w.t.Errorf("what Stripe did about %s (-want +got):\n%s", p.ID, diff)
+		w.t.Errorf("what the providers did about %s (-want +got):\n%s", p.ID, diff)
 	}
+}
+
+// metrics reads what the functions measured.
+func (w *world) metrics() string {
+	w.t.Helper()
+	resp, err := http.Get(w.MetricsURL())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(text)
 }
 
 // count runs a query that counts.
