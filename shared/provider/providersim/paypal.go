@@ -102,7 +102,7 @@ func NewPayPal(cfg PayPalConfig) *PayPal {
 	}
 	p.keys.records = map[string]*paypalKey{}
 	p.rig = newRig(rigConfig{now: cfg.Now, keys: []string{cfg.ClientSecret}, seed: cfg.Seed, url: cfg.WebhookURL, http: cfg.HTTP, sign: p.sign})
-	p.signer = newPayPalSigner(cfg.Now())
+	p.signer = paypalSignerOf(cfg.Now().Year())
 	p.admin = p.adminMux()
 	p.admin.HandleFunc("GET /_sim/approve/{order}", p.approvePage)
 	p.admin.HandleFunc("POST /_sim/approve/{order}", p.approveAdmin)
@@ -131,9 +131,16 @@ type paypalSigner struct {
 
 const paypalCertPath = "/v1/notifications/certs/CERT-360caa42-fca2a594-sim"
 
-// newPayPalSigner makes a chain that is valid for twenty years around now, so that a
-// test clock can go far. Making it needs real randomness; nothing depends on its value.
-func newPayPalSigner(now time.Time) *paypalSigner {
+// paypalSigners keeps the chains of a process by the year: making one takes long.
+var paypalSigners sync.Map
+
+// paypalSignerOf makes a chain that is valid for twenty years around one, so that a test
+// clock can go far. Making it needs real randomness; nothing depends on its value.
+func paypalSignerOf(year int) *paypalSigner {
+	if made, ok := paypalSigners.Load(year); ok {
+		return made.(*paypalSigner)
+	}
+	now := time.Date(year, time.July, 1, 0, 0, 0, 0, time.UTC)
 	template := func(serial int64, name string) *x509.Certificate {
 		return &x509.Certificate{
 			SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name}, BasicConstraintsValid: true,
@@ -154,7 +161,8 @@ func newPayPalSigner(now time.Time) *paypalSigner {
 	}
 	s.ca = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: rootDER})
 	s.chain = append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leafDER}), s.ca...)
-	return s
+	made, _ := paypalSigners.LoadOrStore(year, s)
+	return made.(*paypalSigner)
 }
 
 // The keys are one for all simulators of a process: making them takes long.

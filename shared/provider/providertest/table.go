@@ -52,7 +52,9 @@ func Table(t *testing.T, s Subject) []Row {
 			for j, fault := range kinds {
 				t.Run(spot.Name+"/"+fault, func(t *testing.T) {
 					t.Parallel()
-					o := strike(New(t, s), spot, fault)
+					b := New(t, s)
+					b.SetWebhook("") // events have a table of their own
+					o := strike(b, spot, fault)
 					for _, broken := range o.violations() {
 						t.Error(broken)
 					}
