@@ -40,13 +40,14 @@ func New(adapter provider.Adapter, o Options) *Guard {
 func (g *Guard) Execute(ctx context.Context, call provider.Call) provider.Result {
 	request := call.Attempt().Request
 	var result provider.Result
-	refused := g.through(ctx, request.Account, string(request.Step), func(ctx context.Context) ending {
+	timedOut, refused := g.through(ctx, request.Account, string(request.Step), func(ctx context.Context) ending {
 		result = g.Adapter.Execute(ctx, call)
 		return ending{
-			outcome: string(result.Outcome), decided: decides(result.Outcome), status: result.Evidence.Status, timedOut: &result.TimedOut,
+			outcome: string(result.Outcome), decided: decides(result.Outcome), status: result.Evidence.Status, timedOut: result.TimedOut,
 		}
 	})
 	if refused == nil {
+		result.TimedOut = timedOut
 		return result
 	}
 	result = provider.Result{
@@ -62,13 +63,13 @@ func (g *Guard) Execute(ctx context.Context, call provider.Call) provider.Result
 // Find makes the look-up if it may be made now. One that is not made is incomplete.
 func (g *Guard) Find(ctx context.Context, q provider.Query) provider.Finding {
 	var finding provider.Finding
-	refused := g.through(ctx, q.Account, lookUp, func(ctx context.Context) ending {
+	_, refused := g.through(ctx, q.Account, lookUp, func(ctx context.Context) ending {
 		finding = g.Adapter.Find(ctx, q)
 		outcome := "incomplete"
 		if finding.Complete {
 			outcome = "complete"
 		}
-		return ending{outcome: outcome, decided: finding.Complete, status: finding.Evidence.Status, timedOut: new(bool)}
+		return ending{outcome: outcome, decided: finding.Complete, status: finding.Evidence.Status}
 	})
 	if refused != nil {
 		finding.Evidence.Error = "not asked: " + refused.why
@@ -101,24 +102,24 @@ type ending struct {
 	outcome  string
 	decided  bool // the provider did what it was asked, or said why not
 	status   int  // of the last reply; 0 if none came
-	timedOut *bool
+	timedOut bool
 }
 
 // through makes a call when every limit allows it, within the operation's time.
-func (g *Guard) through(ctx context.Context, account, operation string, call func(context.Context) ending) *refusal {
+func (g *Guard) through(ctx context.Context, account, operation string, call func(context.Context) ending) (timedOut bool, refused *refusal) {
 	if own := g.Account(); account != own {
-		return &refusal{why: fmt.Sprintf("it is of the account %q, and the credentials here are of %q", account, own)}
+		return false, &refusal{why: fmt.Sprintf("it is of the account %q, and the credentials here are of %q", account, own)}
 	}
 	ctx, leave, ok := g.Enter(ctx)
 	if !ok {
-		return g.full()
+		return false, g.full()
 	}
 	defer leave()
 	var permit breaker.Permit
 	if g.o.Breaker != nil {
 		var shut *breaker.Refusal
 		if permit, shut = g.o.Breaker.Ask(ctx); shut != nil {
-			return &refusal{"the circuit is open: " + shut.Why, shut.RetryAfter}
+			return false, &refusal{"the circuit is open: " + shut.Why, shut.RetryAfter}
 		}
 	}
 	most := g.o.Limits.of(operation)
@@ -131,18 +132,14 @@ func (g *Guard) through(ctx context.Context, account, operation string, call fun
 	took := g.o.Now().Sub(began)
 
 	late := errors.Is(context.Cause(inTime), timeUp)
-	*e.timedOut = *e.timedOut || !e.decided && (late || seen.Load())
+	e.timedOut = e.timedOut || !e.decided && (late || seen.Load())
 	gone := ctx.Err() != nil && !late
 	permit.Done(ctx, verdictOf(e, gone), took)
-	g.measure(ctx, operation, e, took)
-	return nil
-}
-
-func (g *Guard) measure(ctx context.Context, operation string, e ending, took time.Duration) {
 	g.o.Metrics.ProviderCall(ctx, g.Name(), operation, e.outcome, took)
-	if *e.timedOut {
+	if e.timedOut && !gone {
 		g.o.Metrics.ProviderTimeout(ctx, g.Name(), operation)
 	}
+	return e.timedOut, nil
 }
 
 func decides(o provider.Outcome) bool { return o != provider.NotSent && o != provider.Unknown }
@@ -157,7 +154,7 @@ func verdictOf(e ending, gone bool) breaker.Verdict {
 		return breaker.Succeeded
 	case gone:
 		return breaker.Ignored
-	case e.status >= http.StatusBadRequest && e.status < http.StatusInternalServerError && !*e.timedOut:
+	case e.status >= http.StatusBadRequest && e.status < http.StatusInternalServerError && !e.timedOut:
 		// It answers; that it does not do what we want is our mistake, or our haste (429).
 		return breaker.Ignored
 	}

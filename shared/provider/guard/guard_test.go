@@ -143,7 +143,7 @@ func TestHangingOpensTheCircuit(t *testing.T) {
 
 func TestVerdicts(t *testing.T) {
 	t.Parallel()
-	timedOut := true
+	const timedOut = true
 	for _, c := range []struct {
 		name     string
 		outcome  provider.Outcome
@@ -175,7 +175,7 @@ func TestVerdicts(t *testing.T) {
 		{"the caller has gone", provider.Unknown, 0, false, true, breaker.Ignored},
 		{"the caller has gone before it was sent", provider.NotSent, 0, timedOut, true, breaker.Ignored},
 	} {
-		e := ending{outcome: string(c.outcome), decided: decides(c.outcome), status: c.status, timedOut: &c.timedOut}
+		e := ending{outcome: string(c.outcome), decided: decides(c.outcome), status: c.status, timedOut: c.timedOut}
 		if got := verdictOf(e, c.gone); got != c.want {
 			t.Errorf("%s: %d, want %d", c.name, got, c.want)
 		}

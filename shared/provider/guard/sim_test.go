@@ -314,3 +314,27 @@ func TestAFullBulkheadIsCounted(t *testing.T) {
 		t.Errorf("calls that were not made are measured: %v; sent %v", got, b.Sent())
 	}
 }
+
+// A caller with less time than the operation may take gives up, which is not the
+// provider's doing.
+func TestImpatientCallersAreNotCounted(t *testing.T) {
+	t.Parallel()
+	b := providertest.New(t, providertest.Stripe())
+	b.Inject(providersim.Authorize, 0, "hang_before")
+	call, err := provider.FirstCall(b.Attempt(b.Payment(providertest.Plain, false)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	w := watch(t, b.Adapter, every(ample))
+	if got := w.Execute(ctx, call); got.Outcome == provider.Approved || !got.TimedOut {
+		t.Errorf("executed: %+v", got)
+	}
+	if ready, why := w.Ready(t.Context()); !ready {
+		t.Errorf("the circuit: %s", why)
+	}
+	if got := w.counted("provider_api_timeout_total"); len(got) != 0 {
+		t.Errorf("counted %v", got)
+	}
+}
