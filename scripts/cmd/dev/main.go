@@ -1,6 +1,6 @@
-// Command dev runs the whole of Tollgate on this machine, and tells a first payment's life as its merchant sees it:
-// every step goes over HTTP through the gateway, and every webhook is verified by the public library. It exits with 0
-// only if every step of the story was as it should be.
+// Command dev runs the whole of Tollgate on this machine, and tells first payments' lives as their merchant sees them,
+// one at each provider and some while a provider is away: every step goes over HTTP through the gateway, and every
+// webhook is verified by the public library. It exits with 0 only if every step of the story was as it should be.
 package main
 
 import (
@@ -20,9 +20,9 @@ const usage = `Usage: scripts/dev [--once]
        scripts/dev clock advance DURATION
 
 Starts everything on loopback (PostgreSQL, the functions, the gateway, and
-stand-ins for Cloud Tasks, Pub/Sub, Cloud Scheduler and the providers), runs a payment
-through its life, and stays up until Ctrl-C. It gets a PostgreSQL server if the
-machine has none. Nothing is kept when it ends.
+stand-ins for Cloud Tasks, Pub/Sub, Cloud Scheduler and the providers), runs a
+payment at each provider through its life, and stays up until Ctrl-C. It gets a
+PostgreSQL server if the machine has none. Nothing is kept when it ends.
 
     --once           end after the story: with 0 if every step was as it should
                      be, else with 1 and what was not
@@ -41,7 +41,7 @@ func main() {
 		signals = append(signals, syscall.SIGHUP)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), signals...)
-	err := run(ctx, world{".dev", "127.0.0.1:8080", os.Stdout}, os.Args[1:])
+	err := run(ctx, world{folder: ".dev", gateway: "127.0.0.1:8080", out: os.Stdout}, os.Args[1:])
 	stop()
 	if err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, "scripts/dev:", err)
@@ -54,6 +54,7 @@ type world struct {
 	folder  string // for its state and its log
 	gateway string // where the gateway is to be, if nothing else is there
 	out     io.Writer
+	brief   bool // tell only the first scene of the story, for tests of the rest
 }
 
 // usageError is about the command line.

@@ -23,7 +23,7 @@ const folderVariable = "TOLLGATE_TEST_DEV_FOLDER"
 
 func TestMain(m *testing.M) {
 	if folder := os.Getenv(folderVariable); folder != "" {
-		err := run(context.Background(), world{folder, "127.0.0.1:0", os.Stdout}, nil)
+		err := run(context.Background(), world{folder: folder, gateway: "127.0.0.1:0", out: os.Stdout, brief: true}, nil)
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -87,7 +87,7 @@ func stay(t *testing.T, folder string) running {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	r := running{screen: &screen{}}
-	r.world = world{folder, "127.0.0.1:0", r.screen}
+	r.world = world{folder: folder, gateway: "127.0.0.1:0", out: r.screen, brief: true}
 	go func() { ended <- run(ctx, r.world, nil) }()
 	r.end = sync.OnceValue(func() error {
 		cancel()
@@ -101,25 +101,37 @@ func stay(t *testing.T, folder string) running {
 // command runs a command of another terminal.
 func (r running) command(args ...string) (string, error) {
 	var out bytes.Buffer
-	err := run(context.Background(), world{r.folder, "", &out}, args)
+	err := run(context.Background(), world{folder: r.folder, out: &out}, args)
 	return out.String(), err
+}
+
+var firstScene = []string{
+	"create   201  AUTHORIZED", "payment.authorized, sequence 1, signature verified",
+	"capture  200  CAPTURED", "payment.captured, sequence 2, signature verified",
+	"refund   201  SUCCEEDED", "refund.created, sequence 3", "refund.succeeded, sequence 4",
+	"Every step was as it should be.",
+}
+
+var otherScenes = []string{
+	"insufficient_funds", "payment.failed",
+	"approves at PayPal", "payment.authorized, sequence 2, signature verified", "3,900 taken",
+	"authorizes the transfer", "read     200  PENDING", "goes on by 26h5m0s", "2,000 on their way back",
+	"create   503  STRIPE_UNAVAILABLE", "circuit  200  open", "and 8 more, each verified", "circuit  200  closed",
 }
 
 func TestOnceTellsTheStory(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
-	for range 2 {
+	for _, brief := range []bool{false, true} {
 		var out bytes.Buffer
-		if err := run(t.Context(), world{folder, "", &out}, []string{"--once"}); err != nil {
+		if err := run(t.Context(), world{folder: folder, out: &out, brief: brief}, []string{"--once"}); err != nil {
 			t.Fatalf("%v\n%s", err, &out)
 		}
-		told := out.String()
-		for _, text := range []string{
-			"create   201  AUTHORIZED", "payment.authorized, sequence 1, signature verified",
-			"capture  200  CAPTURED", "payment.captured, sequence 2, signature verified",
-			"refund   201  SUCCEEDED", "refund.created, sequence 3", "refund.succeeded, sequence 4",
-			"insufficient_funds", "payment.failed", "Every step was as it should be.",
-		} {
+		told, lines := out.String(), firstScene
+		if !brief {
+			lines = slices.Concat(firstScene, otherScenes)
+		}
+		for _, text := range lines {
 			if !strings.Contains(told, text) {
 				t.Errorf("the story lacks %q:\n%s", text, told)
 			}
@@ -139,7 +151,7 @@ func TestOnceEndsWhenInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	s := &screen{}
 	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, world{t.TempDir(), "", s}, []string{"--once"}) }()
+	go func() { ended <- run(ctx, world{folder: t.TempDir(), out: s}, []string{"--once"}) }()
 	s.await(t, "A payment's life")
 	cancel()
 	if err := <-ended; !errors.Is(err, errInterrupted) {
@@ -240,7 +252,7 @@ func TestAKilledOneIsInNobodysWay(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = killed.Process.Kill() })
 	s.await(t, "Ctrl-C ends everything.")
-	outside := running{world: world{folder, "", io.Discard}}
+	outside := running{world: world{folder: folder, out: io.Discard}}
 	if _, err := outside.command("clock", "now"); err != nil {
 		t.Errorf("while it runs: %v", err)
 	}
@@ -261,13 +273,13 @@ func TestAKilledOneIsInNobodysWay(t *testing.T) {
 func TestWhatIsWrongIsTold(t *testing.T) {
 	t.Parallel()
 	out := &screen{}
-	s, err := begin(t.Context(), world{t.TempDir(), "", out}, newPrinter(out), nil)
+	s, err := begin(t.Context(), world{folder: t.TempDir(), out: out}, newPrinter(out), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.end)
 	s.shop.Trust("whsec_" + strings.Repeat("A", 32)) // not the secret
-	life := &story{printer: s.printer, stack: s.stack, shop: s.shop, api: s.api, patience: 200 * time.Millisecond}
+	life := &story{printer: s.printer, stack: s.stack, shop: s.shop, api: s.api, brief: true, patience: 200 * time.Millisecond}
 	life.tell(t.Context())
 	if len(life.wrong) == 0 || !strings.Contains(strings.Join(life.wrong, "\n"), "no webhook payment.authorized") {
 		t.Errorf("wrong are %q", life.wrong)
@@ -284,13 +296,13 @@ func TestCommandLine(t *testing.T) {
 		"clock advance -1h": "no duration", "twice": "no command", "--once more": "no command",
 	} {
 		var out bytes.Buffer
-		err := run(t.Context(), world{t.TempDir(), "", &out}, strings.Fields(line))
+		err := run(t.Context(), world{folder: t.TempDir(), out: &out}, strings.Fields(line))
 		_, usage := errors.AsType[usageError](err)
 		if (want == "") != (err == nil) || want != "" && (!usage || status(err) != 2 || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%q: %v, want %q", line, err, want)
 		}
 	}
-	if err := run(t.Context(), world{t.TempDir(), "", io.Discard}, []string{"clock", "advance", "31h"}); !errors.Is(err, errNoneRuns) || status(err) != 1 {
+	if err := run(t.Context(), world{folder: t.TempDir(), out: io.Discard}, []string{"clock", "advance", "31h"}); !errors.Is(err, errNoneRuns) || status(err) != 1 {
 		t.Errorf("with none running: %v", err)
 	}
 }

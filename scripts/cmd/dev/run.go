@@ -28,6 +28,7 @@ type system struct {
 	api     shop.Client
 	log     *os.File
 	seated  bool // other commands reach it
+	brief   bool // of the story only the first scene is told
 	amiss   bool // the story was not as it should be
 	closers []func()
 
@@ -109,7 +110,7 @@ func begin(ctx context.Context, w world, p *printer, own *seat) (_ *system, err 
 	if err := setup.Postgres(ctx, p); err != nil {
 		return nil, err
 	}
-	s := &system{printer: p, seated: own != nil}
+	s := &system{printer: p, seated: own != nil, brief: w.brief}
 	defer func() {
 		if err != nil {
 			s.end()
@@ -127,7 +128,7 @@ func begin(ctx context.Context, w world, p *printer, own *seat) (_ *system, err 
 	}
 	s.stack, err = stack.Start(ctx, stack.Options{
 		Clock: clock.NewFlowing(time.Now()), Run: true, Log: s.log, GatewayAddress: address, Violation: s.violated,
-		Seed: uint64(began.UnixNano()),
+		Seed: uint64(began.UnixNano()), BankDelay: bankDelay,
 	})
 	if err != nil {
 		return nil, err
@@ -191,7 +192,7 @@ func (s *system) openShop(ctx context.Context) error {
 
 // tell returns what was not as it should be.
 func (s *system) tell(ctx context.Context) []string {
-	life := &story{printer: s.printer, stack: s.stack, shop: s.shop, api: s.api, patience: 15 * time.Second}
+	life := &story{printer: s.printer, stack: s.stack, shop: s.shop, api: s.api, brief: s.brief, patience: 15 * time.Second}
 	life.tell(ctx)
 	s.violations.mu.Lock()
 	defer s.violations.mu.Unlock()

@@ -28,6 +28,7 @@ type state struct {
 	PID                 int    `json:"pid"`
 	GatewayURL          string `json:"gateway_url"`
 	ClockURL            string `json:"clock_url"`
+	ControlURL          string `json:"control_url"`
 	StripeURL           string `json:"stripe_url"`
 	PayPalURL           string `json:"paypal_url"`
 	BankURL             string `json:"bank_url"`
@@ -45,7 +46,7 @@ func stateOf(s *stack.Stack) state {
 	tasks := s.TasksConfig()
 	return state{
 		PID:        os.Getpid(),
-		GatewayURL: s.GatewayURL, ClockURL: s.ClockURL, MetricsURL: s.MetricsURL(),
+		GatewayURL: s.GatewayURL, ClockURL: s.ClockURL, ControlURL: s.ControlURL, MetricsURL: s.MetricsURL(),
 		StripeURL: s.ProviderURL(stripe.Name), PayPalURL: s.ProviderURL(paypal.Name), BankURL: s.ProviderURL(bank.Name),
 		DatabaseURL: s.DatabaseURL,
 		TasksAddr:   s.Tasks.Addr(), TasksLocation: tasks.Location, TasksServiceAccount: tasks.ServiceAccount,

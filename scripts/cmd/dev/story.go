@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -14,13 +12,15 @@ import (
 	"github.com/tollgate/tollgate/shared/local/stack/shop"
 )
 
-// A story is a payment's life as its merchant sees it. It goes on after a step that was not as it should be, so that
+// A story is payments' lives as their merchant sees them. It goes on after a step that was not as it should be, so that
 // all that is wrong is told at once.
 type story struct {
 	*printer
 	stack *stack.Stack
 	shop  *shop.Shop
 	api   shop.Client
+	brief bool // tell only the first scene
+
 	// patience is how long a step waits for its webhooks, in real time.
 	patience time.Duration
 
@@ -47,98 +47,31 @@ type payment struct {
 	Captured   int64  `json:"captured_amount"`
 	Refunded   int64  `json:"refunded_amount"`
 	Refundable int64  `json:"refundable_amount"`
-	Failure    *struct {
+	NextAction *struct {
+		RedirectURL string `json:"redirect_url"`
+	} `json:"next_action"`
+	Failure *struct {
 		Code string `json:"code"`
 	} `json:"failure"`
-	Code    string `json:"code"`
-	Refunds []any  `json:"refunds"`
-	Events  []any  `json:"events"`
+	Refunds []any `json:"refunds"`
+	Events  []any `json:"events"`
+
+	Code      string `json:"code"`
+	PaymentID string `json:"payment_id"`
+	WillRetry bool   `json:"will_retry"`
 }
 
+// tell tells the scenes, each in its file scene_….go.
 func (s *story) tell(ctx context.Context) {
-	s.heading("A payment's life")
-	key := shop.NewKey()
-	request := map[string]any{
-		"amount": 5000, "currency": "JPY", "payment_method": "pm_card_visa", "capture_method": "manual",
-		"description": "a pair of tickets",
+	for _, scene := range []func(context.Context){s.tellCard, s.tellDecline, s.tellPayPal, s.tellBank, s.tellOutage} {
+		if ctx.Err() != nil {
+			return
+		}
+		scene(ctx)
+		if s.brief {
+			return
+		}
 	}
-	first := s.step(ctx, step{
-		"create", s.post("/v1/payments", key, request), http.StatusCreated, func(a shop.Answer) (string, error) {
-			p, err := read(a)
-			return fmt.Sprintf("%s  %s, %s %s", p.Status, p.ID, grouped(p.Authorized), p.Currency),
-				errors.Join(err, want("status", p.Status, "AUTHORIZED"), want("authorized_amount", p.Authorized, 5000))
-		}, []string{"payment.authorized"},
-	})
-	p, err := read(first)
-	if err != nil || p.ID == "" {
-		return // without a payment there is nothing to go on with
-	}
-	s.step(ctx, step{
-		"again", s.post("/v1/payments", key, request), http.StatusCreated, func(a shop.Answer) (string, error) {
-			authorized := s.stack.Stripe.EffectsFor("tollgate_payment", p.ID)
-			return "the same request with the same key: the same bytes, and no second charge", errors.Join(
-				want("the answer repeats the first", bytes.Equal(a.Body, first.Body), true),
-				want("Idempotent-Replayed", a.Header.Get("Idempotent-Replayed"), "true"),
-				want("authorizations at Stripe", len(authorized), 1))
-		}, nil,
-	})
-	path := "/v1/payments/" + p.ID
-	s.step(ctx, step{
-		"capture", s.post(path+"/capture", shop.NewKey(), map[string]any{"amount": 3000}), http.StatusOK,
-		func(a shop.Answer) (string, error) {
-			p, err := read(a)
-			return fmt.Sprintf("%s  %s taken, the rest released", p.Status, grouped(p.Captured)),
-				errors.Join(err, want("status", p.Status, "CAPTURED"), want("captured_amount", p.Captured, 3000))
-		},
-		[]string{"payment.captured"},
-	})
-	s.tellRefunds(ctx, path)
-	s.tellDecline(ctx)
-}
-
-func (s *story) tellRefunds(ctx context.Context, path string) {
-	s.step(ctx, step{
-		"refund", s.post(path+"/refund", shop.NewKey(), map[string]any{"amount": 1000, "reason": "one ticket less"}),
-		http.StatusCreated, func(a shop.Answer) (string, error) {
-			r, err := read(a)
-			return fmt.Sprintf("%s  %s, %s given back", r.Status, r.ID, grouped(r.Amount)),
-				errors.Join(err, want("status", r.Status, "SUCCEEDED"), want("amount", r.Amount, 1000))
-		},
-		[]string{"refund.created", "refund.succeeded"},
-	})
-	s.step(ctx, step{
-		"refund", s.post(path+"/refund", shop.NewKey(), map[string]any{"amount": 2001}),
-		http.StatusUnprocessableEntity, func(a shop.Answer) (string, error) {
-			r, err := read(a)
-			return fmt.Sprintf("refused  %s: 2,001 of the 2,000 that are left", r.Code),
-				errors.Join(err, want("code", r.Code, "amount_exceeds_available"))
-		}, nil,
-	})
-	s.step(ctx, step{
-		"read", s.get(path + "?expand=refunds,events"), http.StatusOK, func(a shop.Answer) (string, error) {
-			p, err := read(a)
-			return fmt.Sprintf("%s  captured %s, refunded %s, refundable %s", p.Status, grouped(p.Captured), grouped(p.Refunded), grouped(p.Refundable)),
-				errors.Join(err, want("captured_amount", p.Captured, 3000), want("refunded_amount", p.Refunded, 1000),
-					want("refundable_amount", p.Refundable, 2000), want("refunds", len(p.Refunds), 1), want("events", len(p.Events), 4))
-		}, nil,
-	})
-}
-
-func (s *story) tellDecline(ctx context.Context) {
-	s.heading("A card without funds")
-	s.step(ctx, step{
-		"create", s.post("/v1/payments", shop.NewKey(), map[string]any{
-			"amount": 1200, "currency": "USD", "payment_method": "pm_card_visa_chargeDeclinedInsufficientFunds",
-		}), http.StatusCreated, func(a shop.Answer) (string, error) {
-			p, err := read(a)
-			code := "no failure"
-			if p.Failure != nil {
-				code = p.Failure.Code
-			}
-			return fmt.Sprintf("%s  %s, %s", p.Status, p.ID, code),
-				errors.Join(err, want("status", p.Status, "FAILED"), want("failure", code, "insufficient_funds"))
-		}, []string{"payment.failed"},
-	})
 }
 
 // step performs a step and tells of it, and then of its webhooks.
@@ -158,15 +91,37 @@ func (s *story) step(ctx context.Context, st step) shop.Answer {
 	if err = errors.Join(want("the answer's status", answer.Status, st.status), err); err != nil {
 		s.amiss(st.what, fmt.Errorf("%w\nthe answer: %.600s", err, answer.Body))
 	}
-	s.awaitEvents(ctx, st, began)
+	s.awaitEvents(ctx, st.what, st.events, began)
 	return answer
 }
 
-// awaitEvents waits for the step's webhooks and tells of each, in the order in which they came.
-func (s *story) awaitEvents(ctx context.Context, st step, began time.Time) {
+// wait lets time go by, and all that falls due meanwhile happen, and then tells of the webhooks that came of it.
+func (s *story) wait(ctx context.Context, d time.Duration, events ...string) {
+	if ctx.Err() != nil {
+		return
+	}
+	began := time.Now()
+	if err := s.stack.Advance(ctx, d); err != nil {
+		s.amiss("clock", err)
+		return
+	}
+	s.printer.step(time.Since(began), "clock", fmt.Sprintf("     goes on by %s", d))
+	s.awaitEvents(ctx, "clock", events, began)
+}
+
+// mostShown is how many webhooks are shown of one step.
+const mostShown = 3
+
+// awaitEvents waits for the webhooks that should follow and tells of them, in the order in which they came.
+func (s *story) awaitEvents(ctx context.Context, what string, events []string, began time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()
-	missing := slices.Clone(st.events)
+	missing, shown := slices.Clone(events), 0
+	defer func() {
+		if shown > mostShown {
+			s.printer.step(time.Since(began), "webhook", fmt.Sprintf("     and %d more, each verified", shown-mostShown))
+		}
+	}()
 	for len(missing) > 0 {
 		var next shop.Webhook
 		err := s.shop.Await(ctx, func(received []shop.Webhook) bool {
@@ -177,7 +132,7 @@ func (s *story) awaitEvents(ctx context.Context, st step, began time.Time) {
 			return true
 		})
 		if err != nil {
-			s.amiss(st.what, fmt.Errorf("no webhook %s", strings.Join(missing, ", ")))
+			s.amiss(what, fmt.Errorf("no webhook %s", strings.Join(missing, ", ")))
 			return
 		}
 		s.told++
@@ -185,7 +140,9 @@ func (s *story) awaitEvents(ctx context.Context, st step, began time.Time) {
 			s.amiss("webhook", fmt.Errorf("can't be trusted: %w", next.Err))
 			continue
 		}
-		s.printer.step(time.Since(began), "webhook", describe(next))
+		if shown++; shown <= mostShown {
+			s.printer.step(time.Since(began), "webhook", describe(next))
+		}
 		i := slices.Index(missing, next.Type)
 		if i < 0 {
 			s.amiss("webhook", fmt.Errorf("%s was not expected here", next.Type))
