@@ -20,6 +20,7 @@ type Reading[T any] struct {
 	Value   T         // the zero T before anything was read
 	At      time.Time // when it was asked for: the document is no older. Zero before anything was read
 	Version uint64    // greater for a reading that was asked for later
+	Silent  time.Time // since when the store has not answered; zero while it does
 }
 
 // Reader keeps the latest reading of one document for all the requests of an instance.
@@ -41,7 +42,6 @@ type Reader[T any] struct {
 	begun   uint64        // numbers fetches and changes as they begin
 	flight  chan struct{} // closed when the fetch under way ends; nil when there is none
 	started time.Time     // when the latest fetch began
-	failing bool          // the store did not answer when it was last asked, or not in time
 }
 
 // NewReader reads the document at path, which is a T as JSON. log may be nil.
@@ -61,10 +61,11 @@ func (r *Reader[T]) Get(ctx context.Context) Reading[T] {
 		defer r.mu.Unlock()
 		return r.last
 	}
-	if r.flight == nil && !(r.failing && since(r.started, now) < freshFor) {
+	silent := !r.last.Silent.IsZero()
+	if r.flight == nil && !(silent && since(r.started, now) < freshFor) {
 		r.fetch(ctx, now)
 	}
-	flight, wait := r.flight, age >= usableFor && !r.failing
+	flight, wait := r.flight, age >= usableFor && !silent
 	last := r.last
 	r.mu.Unlock()
 	if !wait || flight == nil {
@@ -133,21 +134,21 @@ func (r *Reader[T]) fetch(ctx context.Context, now time.Time) {
 // has just written.
 func (r *Reader[T]) keep(number uint64, at time.Time, v T) {
 	if number > r.last.Version {
-		r.last = Reading[T]{Value: v, At: at, Version: number}
+		r.last.Value, r.last.At, r.last.Version = v, at, number
 	}
 }
 
 func (r *Reader[T]) fails(ctx context.Context, err error) {
-	if !r.failing {
-		r.failing = true
+	if r.last.Silent.IsZero() {
+		r.last.Silent = r.started
 		r.log.WarnContext(ctx, "the control plane does not answer; going on with what was last read",
 			"document", r.path, "read_at", r.last.At, "error", err)
 	}
 }
 
 func (r *Reader[T]) works(ctx context.Context) {
-	if r.failing {
-		r.failing = false
+	if !r.last.Silent.IsZero() {
+		r.last.Silent = time.Time{}
 		r.log.InfoContext(ctx, "the control plane answers again", "document", r.path)
 	}
 }

@@ -38,9 +38,9 @@ type Emulator struct {
 // Start starts an emulator, and stops it when the test ends. It takes a few seconds.
 func Start(t testing.TB) *Emulator {
 	t.Helper()
-	e, err := start()
+	e, err := Launch()
 	if err != nil {
-		t.Fatalf("controltest: %v", err)
+		t.Fatal(err)
 	}
 	t.Cleanup(e.Kill)
 	return e
@@ -77,7 +77,16 @@ emulator=$!
 exec 3<&-
 wait $emulator`
 
-func start() (*Emulator, error) {
+// Launch starts an emulator for a program that is no test. Kill ends it, and so does the end of the program.
+func Launch() (*Emulator, error) {
+	e, err := launch()
+	if err != nil {
+		return nil, fmt.Errorf("controltest: %w", err)
+	}
+	return e, nil
+}
+
+func launch() (*Emulator, error) {
 	jar, err := findJar()
 	if err != nil {
 		return nil, err

@@ -169,7 +169,7 @@ func TestAnInstanceProbesByItselfWhenTheStoreStaysAway(t *testing.T) {
 		l.cut(hanging, hanging)
 		pass(2 * time.Second)
 		took(t, 200*time.Millisecond, func() { refused(t, b) })
-		pass(2 * time.Second)
+		pass(4 * time.Second)
 		took(t, 0, func() { refused(t, b) })
 		pass(time.Second)
 		took(t, 0, func() { call(t, b, failed, time.Second) })
@@ -227,6 +227,54 @@ func TestAStoreThatTakesNoWritesStopsNobody(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A lease that comes too late for the call that asked for it does not keep others out.
+func TestALeaseThatNobodyWaitsForIsGivenBack(t *testing.T) {
+	alone(t, func(t *testing.T, l *line, b *breaker.Breaker) {
+		open(t, l, b)
+		pass(time.Second)
+		b.Ready(t.Context())
+		l.cut(none, slow)
+		took(t, 200*time.Millisecond, func() { refused(t, b) })
+		for range 3 {
+			took(t, 0, func() { refused(t, b) }) // they would only be in its way
+		}
+		pass(time.Second / 2)
+		l.cut(none, none)
+		pass(time.Second)
+		c := show(t, l)
+		is(t, c, breaker.HalfOpen, 2)
+		if len(c.Probes) != 0 {
+			t.Errorf("still given out: %v", c.Probes)
+		}
+		var held []breaker.Permit
+		for range 5 {
+			held = append(held, allowed(t, b))
+		}
+		refused(t, b)
+		for _, p := range held {
+			p.Done(t.Context(), ok, time.Second)
+		}
+		is(t, show(t, l), breaker.Closed, 3)
+	})
+}
+
+// A store that is slow is not away: an instance that finds its reading old and waits in vain does not go its own way.
+func TestAStoreThatIsSlowIsNotAway(t *testing.T) {
+	alone(t, func(t *testing.T, l *line, b *breaker.Breaker) {
+		open(t, l, b)
+		pass(time.Hour)
+		l.cut(slow, slow)
+		took(t, 200*time.Millisecond, func() { refused(t, b) })
+		pass(time.Second)
+		took(t, 200*time.Millisecond, func() { refused(t, b) })
+		pass(time.Second)
+		l.cut(none, none)
+		pass(3 * time.Second)
+		calls(t, b, 3, ok)
+		is(t, show(t, l), breaker.Closed, 3)
+	})
 }
 
 // A round that was begun alone is finished alone, and a lease of the others' round is not.

@@ -72,7 +72,6 @@ const (
 	maxWait    = 200 * time.Millisecond
 	maxWrite   = 2 * time.Second
 	retryWrite = time.Second
-	staleAfter = 2 * time.Second // a reading so old means that the store did not answer just now
 	awayAfter  = 5 * time.Second // without the store an instance waits this long before it probes by itself
 )
 
@@ -95,6 +94,7 @@ type Breaker struct {
 	told      State // to metrics and log; -1 before anything was
 	asking    bool  // for a lease
 	joining   bool
+	silent    time.Time // since when reads have not been answered; zero when they are
 	failingAt time.Time // when the first of the latest writes failed; zero when the last one did not
 	nextWrite time.Time // none before that
 }
@@ -171,6 +171,7 @@ func (b *Breaker) look(ctx context.Context, now time.Time) {
 	}
 	b.mu.Lock()
 	b.adopt(r)
+	b.silent = r.Silent
 	b.tell(ctx, now)
 }
 
@@ -248,7 +249,8 @@ func (c Circuit) retryAfter(now time.Time, s Settings) time.Duration {
 
 // away tells whether the store has been away for so long that this instance must find out by itself.
 func (b *Breaker) away(now time.Time) bool {
-	return !b.failingAt.IsZero() && now.Sub(b.failingAt) >= awayAfter || now.Sub(b.shared.At) >= awayAfter
+	long := func(since time.Time) bool { return !since.IsZero() && now.Sub(since) >= awayAfter }
+	return long(b.silent) || long(b.failingAt)
 }
 
 // wrote notes whether a write came through.

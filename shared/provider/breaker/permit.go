@@ -3,6 +3,8 @@ package breaker
 import (
 	"context"
 	"time"
+
+	"github.com/tollgate/tollgate/shared/control"
 )
 
 // Permit is the leave to make one call. The zero Permit's Done does nothing.
@@ -80,17 +82,19 @@ func (b *Breaker) join(ctx context.Context, now time.Time) <-chan struct{} {
 	}
 	b.joining = true
 	mine := *b.own
-	return b.write(ctx, now, func(c Circuit) Circuit { return c.join(mine.base, mine.Circuit) }, func(adopted bool) {
+	return b.write(ctx, now, func(c Circuit) Circuit { return c.join(mine.base, mine.Circuit) }, func(r reading, err error) {
 		b.joining = false
-		if adopted && b.own != nil && b.own.fork == mine.fork {
+		if err == nil && r.Version == b.shared.Version && b.own != nil && b.own.fork == mine.fork {
 			b.own = nil
 		}
 	})
 }
 
+type reading = control.Reading[Circuit]
+
 // write changes the document in the background, and calls then, with mu held, when it did or could not. The channel
 // is closed after that.
-func (b *Breaker) write(ctx context.Context, now time.Time, change func(Circuit) Circuit, then func(adopted bool)) <-chan struct{} {
+func (b *Breaker) write(ctx context.Context, now time.Time, change func(Circuit) Circuit, then func(reading, error)) <-chan struct{} {
 	done := make(chan struct{})
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxWrite)
 	go func() {
@@ -100,7 +104,10 @@ func (b *Breaker) write(ctx context.Context, now time.Time, change func(Circuit)
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.wrote(now, err)
-		then(err == nil && b.adopt(r))
+		if err == nil {
+			b.adopt(r)
+		}
+		then(r, err)
 		b.tell(ctx, now)
 	}()
 	return done
@@ -140,34 +147,34 @@ func (b *Breaker) probe(ctx context.Context, now time.Time) Permit {
 }
 
 // askForLease asks the store, one call at a time: more would only be in each other's way. It tells whether the store
-// answered.
+// answered. A lease that comes when nobody waits for it any more is given back.
 func (b *Breaker) askForLease(ctx context.Context, now time.Time, lease string) (p Permit, answered bool) {
-	if b.asking {
-		return Permit{}, true
-	}
-	if now.Before(b.nextWrite) || now.Sub(b.shared.At) >= staleAfter {
+	if b.asking || now.Before(b.nextWrite) || !b.silent.IsZero() {
 		return Permit{}, false
 	}
 	b.asking = true
-	b.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxWait)
-	defer cancel()
-	var granted bool
-	r, err := b.doc.Change(ctx, func(c Circuit) (Circuit, error) {
+	var granted, left bool
+	done := b.write(ctx, now, func(c Circuit) Circuit {
 		c, granted = c.probe(lease, now, b.o.Settings)
-		return c, nil
+		return c
+	}, func(r reading, err error) {
+		b.asking = false
+		if err != nil {
+			return
+		}
+		answered = true
+		if granted {
+			p = Permit{b: b, key: key{0, r.Value.Generation}, lease: lease}
+		}
+		if granted && left {
+			b.tellFinding(ctx, p, nothing, now)
+		}
 	})
+	b.mu.Unlock()
+	wait(done)
 	b.mu.Lock()
-	b.asking = false
-	b.wrote(now, err)
-	if err != nil {
-		return Permit{}, false
-	}
-	b.adopt(r)
-	if !granted {
-		return Permit{}, true
-	}
-	return Permit{b: b, key: key{0, r.Value.Generation}, lease: lease}, true
+	left = true
+	return p, answered
 }
 
 // report tells what a probe found.
@@ -177,9 +184,7 @@ func (b *Breaker) report(ctx context.Context, p Permit, found finding) {
 	var done <-chan struct{}
 	switch {
 	case p.key.fork == 0:
-		done = b.write(ctx, now, func(c Circuit) Circuit {
-			return c.report(p.key.generation, p.lease, found, b.instance, now, b.o.Settings)
-		}, func(bool) {})
+		done = b.tellFinding(ctx, p, found, now)
 	case b.own != nil && b.own.fork == p.key.fork:
 		b.own.Circuit = b.own.report(p.key.generation, p.lease, found, b.instance, now, b.o.Settings)
 		b.tell(ctx, now)
@@ -187,4 +192,11 @@ func (b *Breaker) report(ctx context.Context, p Permit, found finding) {
 	}
 	b.mu.Unlock()
 	wait(done)
+}
+
+// tellFinding starts to tell all what a probe of theirs found.
+func (b *Breaker) tellFinding(ctx context.Context, p Permit, found finding, now time.Time) <-chan struct{} {
+	return b.write(ctx, now, func(c Circuit) Circuit {
+		return c.report(p.key.generation, p.lease, found, b.instance, now, b.o.Settings)
+	}, func(reading, error) {})
 }

@@ -48,6 +48,7 @@ const (
 	none trouble = iota
 	failing
 	hanging
+	slow // half a second late
 )
 
 // line is a store that counts what it is asked, and that can be cut.
@@ -74,6 +75,9 @@ func (t trouble) strike(ctx context.Context) error {
 	case hanging:
 		<-ctx.Done()
 		return ctx.Err()
+	case slow:
+		<-time.After(time.Second / 2)
+		return nil
 	default:
 		return nil
 	}
