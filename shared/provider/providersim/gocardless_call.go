@@ -346,27 +346,23 @@ func (c *gcCall) errorReply(e *gcError) reply {
 	}})
 }
 
-// tamperGoCardless makes the amounts of an answer one minor unit too large.
+// tamperGoCardless makes the amounts of an answer one minor unit too large: of the object
+// in it, or of each of a list, and of the payment requests in them.
 func tamperGoCardless(body []byte) []byte {
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.UseNumber()
-	var outer map[string]map[string]any
-	if d.Decode(&outer) != nil {
-		return body
-	}
-	for _, o := range outer {
-		inner, _ := o["payment_request"].(map[string]any)
-		for _, m := range []map[string]any{o, inner} {
-			if n, ok := m["amount"].(json.Number); ok {
-				if value, err := n.Int64(); err == nil {
-					m["amount"] = value + 1
+	return tampered(body, func(outer object) {
+		for _, content := range outer {
+			list, isList := content.([]any)
+			if !isList {
+				list = []any{content}
+			}
+			for _, each := range list {
+				if o, ok := each.(object); ok {
+					raiseAmounts(o)
+					if inner, ok := o["payment_request"].(object); ok {
+						raiseAmounts(inner)
+					}
 				}
 			}
 		}
-	}
-	tampered, err := json.Marshal(outer)
-	if err != nil {
-		return body
-	}
-	return tampered
+	})
 }

@@ -98,26 +98,44 @@ func (s *Stripe) errorReply(e *stripeError) reply {
 	return jsonReply(e.status, object{"error": o})
 }
 
-// tamperStripe makes the amounts of an answer one minor unit too large.
+// tamperStripe makes the amounts of an answer, or of each element of a list, one minor
+// unit too large.
 func tamperStripe(body []byte) []byte {
+	return tampered(body, func(o object) {
+		raiseAmounts(o)
+		list, _ := o["data"].([]any)
+		for _, each := range list {
+			if element, ok := each.(object); ok {
+				raiseAmounts(element)
+			}
+		}
+	})
+}
+
+// tampered changes a JSON object, and leaves what is none as it is.
+func tampered(body []byte, change func(object)) []byte {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.UseNumber()
-	var o map[string]any
+	var o object
 	if d.Decode(&o) != nil {
 		return body
 	}
-	for _, name := range []string{"amount", "amount_received", "amount_capturable", "amount_captured"} {
-		if n, ok := o[name].(json.Number); ok && n != "0" {
-			value, err := n.Int64()
-			if err != nil {
-				continue
-			}
-			o[name] = value + 1
-		}
-	}
-	tampered, err := json.Marshal(o)
+	change(o)
+	changed, err := json.Marshal(o)
 	if err != nil {
 		return body
 	}
-	return tampered
+	return changed
+}
+
+// raiseAmounts makes an object's amounts one minor unit too large. What is 0 stays so:
+// it says that something has not happened.
+func raiseAmounts(o object) {
+	for _, name := range []string{"amount", "amount_received", "amount_capturable", "amount_captured"} {
+		if n, ok := o[name].(json.Number); ok && n != "0" {
+			if value, err := n.Int64(); err == nil {
+				o[name] = value + 1
+			}
+		}
+	}
 }

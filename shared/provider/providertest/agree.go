@@ -25,8 +25,14 @@ func (b *Bench) Agree(r provider.Request, reference string) []provider.Fact {
 		for _, each := range disagreements(facts, b.Did(r)) {
 			b.t.Error(each)
 		}
-		for _, each := range eventDisagreements(b.Heard(r.PaymentID), facts) {
+		heard := b.Heard(r.PaymentID)
+		for _, each := range eventDisagreements(heard, facts) {
 			b.t.Error(each)
+		}
+		for _, e := range heard {
+			if e.Account != b.Adapter.Account() {
+				b.t.Errorf("event %s is of the account %q, the adapter's is %q", e.Type, e.Account, b.Adapter.Account())
+			}
 		}
 	}
 	return facts
@@ -96,8 +102,8 @@ func worth(events []provider.Event) (n int) {
 	return n
 }
 
-// told says that something happens to a payment that an event must tell of.
-func (b *Bench) told(r provider.Request, what string, happen func()) {
+// heardOf holds that an event tells of what happens to a payment.
+func (b *Bench) heardOf(r provider.Request, what string, happen func()) {
 	b.t.Helper()
 	if b.real != nil {
 		happen()

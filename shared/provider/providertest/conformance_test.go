@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/tollgate/tollgate/shared/provider/providertest"
@@ -27,8 +28,8 @@ func TestConformance(t *testing.T) {
 			})
 		}
 	})
-	if t.Failed() {
-		return // then rows are missing
+	if t.Failed() || strings.Contains(flag.Lookup("test.run").Value.String(), "/") {
+		return // rows are missing
 	}
 	const golden = "../OUTCOMES.md"
 	got := providertest.Document(reports)

@@ -58,7 +58,7 @@ func captureInPart(b *Bench) {
 		part = r.Amount.Minor / 5 * 3
 	}
 	capture := b.Follow(r, reference, provider.Capture, part)
-	b.told(r, "the capture", func() { b.Do(capture, provider.Approved) })
+	b.heardOf(r, "the capture", func() { b.Do(capture, provider.Approved) })
 	b.Agree(r, reference)
 
 	// Another attempt of the same capture, and one of more: there is one capture.
@@ -92,7 +92,7 @@ func captureInPart(b *Bench) {
 func (b *Bench) refunded(r provider.Request, reference string, refund provider.Request) {
 	b.t.Helper()
 	var got provider.Result
-	b.told(r, "the refund", func() { got = b.First(b.Attempt(refund)) })
+	b.heardOf(r, "the refund", func() { got = b.First(b.Attempt(refund)) })
 	if got.Outcome != provider.Approved && got.Outcome != provider.Pending {
 		b.Expect("refund", got, provider.Approved)
 	}
@@ -102,7 +102,7 @@ func (b *Bench) refunded(r provider.Request, reference string, refund provider.R
 		b.t.Errorf("a refund of %s (%s, %s) yields %+v", refund.Amount, refund.RefundID, refund.ObligationID, got.Facts)
 	}
 	if got.Outcome == provider.Pending {
-		b.told(r, "the end of the refund", func() { b.Advance(time.Hour) })
+		b.heardOf(r, "the end of the refund", func() { b.Advance(time.Hour) })
 	}
 	b.Agree(r, reference)
 }
@@ -145,7 +145,7 @@ func void(b *Bench) {
 	} else { // only what its payer has not paid can be voided
 		reference = b.Start(r).Reference
 	}
-	b.told(r, "the void", func() { b.Do(b.Follow(r, reference, provider.Void, r.Amount.Minor), provider.Approved) })
+	b.heardOf(r, "the void", func() { b.Do(b.Follow(r, reference, provider.Void, r.Amount.Minor), provider.Approved) })
 	again := b.Do(b.Follow(r, reference, provider.Void, 0), provider.Approved) // as an obligation does
 	for what, facts := range map[string][]provider.Fact{"void": again.Facts, "look-up": b.Agree(r, reference)} {
 		if got := Summary(facts); got != "canceled" {
@@ -192,7 +192,7 @@ func refuse(b *Bench) {
 func slow(b *Bench) {
 	r := b.Payment(Slow, false)
 	made := b.First(b.Attempt(r))
-	b.told(r, "the late success", func() {
+	b.heardOf(r, "the late success", func() {
 		if made.Outcome == provider.RequiresAction {
 			b.Answer(made.Reference, Slow)
 			if b.Adapter.Capabilities().PayerFirst {

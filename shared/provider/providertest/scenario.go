@@ -63,8 +63,8 @@ func (b *Bench) went(spot Spot, got provider.Result) {
 	}
 }
 
-// once says that a step happened n times.
-func (b *Bench) happened(spot Spot, r provider.Request, n int) {
+// times holds that a step was done n times.
+func (b *Bench) times(spot Spot, r provider.Request, n int) {
 	b.t.Helper()
 	if kind := b.Moves[spot.Step]; kind != "" && spot.Operation != providersim.Authorize {
 		if got := counted(b.Did(r), kind); got != n {
@@ -80,7 +80,7 @@ func sessionExpires(b *Bench) {
 		r := b.upTo(spot)
 		b.Forget()
 		b.went(spot, b.First(b.Attempt(r)))
-		b.happened(spot, r, 1)
+		b.times(spot, r, 1)
 	}
 }
 
@@ -103,7 +103,7 @@ func credentialsRevoked(b *Bench) {
 		if look := b.Look(r, r.Reference); look.Complete && r.Reference != "" {
 			b.t.Errorf("%s: a look-up without credentials is complete", spot.Name)
 		}
-		b.happened(spot, r, 0)
+		b.times(spot, r, 0)
 		b.SetCredentials(b.Credential)
 
 		a := b.Attempt(r)
@@ -113,7 +113,7 @@ func credentialsRevoked(b *Bench) {
 		b.Expect(spot.Name+", replayed without credentials", b.Replay(a), provider.Unknown)
 		b.SetCredentials(b.Credential)
 		b.went(spot, b.Replay(a))
-		b.happened(spot, r, 1)
+		b.times(spot, r, 1)
 	}
 }
 
@@ -138,7 +138,7 @@ func deployed(b *Bench) {
 			later := b.Deploy(next, "")
 			began = len(b.Sent())
 			b.went(spot, b.ReplayBy(later, stored(b, a)))
-			b.happened(spot, r, 1)
+			b.times(spot, r, 1)
 			b.same(spot, sent, b.Sent()[began:])
 			b.SetCredentials(credential)
 		}
@@ -203,7 +203,7 @@ func elsewhere(b *Bench) {
 			b.t.Errorf("%s: %d requests went to another account", spot.Name, n)
 		}
 		b.went(spot, b.First(a))
-		b.happened(spot, r, 1)
+		b.times(spot, r, 1)
 	}
 }
 
@@ -211,7 +211,7 @@ func elsewhere(b *Bench) {
 // the look-up shows and an event tells.
 func expiry(b *Bench) {
 	r, reference := b.Paid(Plain, false)
-	b.told(r, "the expiry", func() { b.Advance(b.Expires + time.Second) })
+	b.heardOf(r, "the expiry", func() { b.Advance(b.Expires + time.Second) })
 	got := b.Do(b.Follow(r, reference, provider.Capture, r.Amount.Minor), provider.Declined)
 	if Summary(got.Facts) != "canceled" || got.Refusal == nil {
 		b.t.Errorf("a capture: %s, %+v", Facts(got.Facts), got.Refusal)
@@ -275,14 +275,14 @@ func lateSuccess(b *Bench) {
 		a := b.Attempt(r)
 		b.Inject(spot.Operation, 0, "late_drop")
 		b.Expect(spot.Name, b.First(a), provider.Unknown)
-		b.happened(spot, r, 0)
+		b.times(spot, r, 0)
 		b.Advance(11 * time.Minute)
-		b.happened(spot, r, 1)
+		b.times(spot, r, 1)
 		if r.Reference != "" {
 			b.Agree(r, r.Reference)
 		}
 		b.went(spot, b.Replay(a))
-		b.happened(spot, r, 1)
+		b.times(spot, r, 1)
 	}
 }
 
