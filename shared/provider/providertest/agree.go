@@ -3,10 +3,8 @@ package providertest
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/tollgate/tollgate/shared/provider"
-	"github.com/tollgate/tollgate/shared/provider/providersim"
 )
 
 // Agree compares everything that tells of a payment: the look-up by reference, the one
@@ -114,51 +112,4 @@ func (b *Bench) heardOf(r provider.Request, what string, happen func()) {
 	if worth(b.Heard(r.PaymentID)) == before {
 		b.t.Errorf("no event told of %s", what)
 	}
-}
-
-// Hearing is what came of one fault at the sending of a payment's events.
-type Hearing struct {
-	Provider, Fault string
-	Sent            int // events that the payment has
-	AtOnce, Later   int // heard by then
-	Distinct        int // event ids among them
-	Agree           bool
-}
-
-// Hearings has each webhook fault befall every event of a payment that is sold and
-// refunded in part. Whatever is heard, in whatever order, tells nothing but the truth;
-// only what is never sent is missed, which is what look-ups are for.
-func (b *Bench) hearing(fault providersim.FaultKind, undisturbed int) Hearing {
-	b.t.Helper()
-	h := Hearing{Provider: b.subject.Name, Fault: string(fault), Sent: undisturbed}
-	r, reference := b.sellAndRefund(fault)
-	h.AtOnce = len(b.Heard(r.PaymentID))
-	b.Advance(2 * time.Hour)
-	events := b.Heard(r.PaymentID)
-	h.Later = len(events)
-	ids := map[string]bool{}
-	for _, e := range events {
-		ids[e.ID] = true
-	}
-	h.Distinct = len(ids)
-	wrong := eventDisagreements(events, b.Find(r, reference))
-	h.Agree = len(wrong) == 0
-	for _, each := range wrong {
-		b.t.Error(each)
-	}
-	return h
-}
-
-// sellAndRefund makes a payment whose every event suffers a fault, if there is one.
-func (b *Bench) sellAndRefund(fault providersim.FaultKind) (r provider.Request, reference string) {
-	b.t.Helper()
-	if fault != "" {
-		plan := providersim.Plan{Rules: []providersim.Rule{{Operation: providersim.Webhook, Fault: providersim.Fault{Kind: fault}}}}
-		if err := b.SetPlan(plan); err != nil {
-			b.t.Fatal(err)
-		}
-	}
-	r, reference = b.Paid(Plain, true)
-	b.First(b.Attempt(b.Follow(r, reference, provider.Refund, r.Amount.Minor/5)))
-	return r, reference
 }

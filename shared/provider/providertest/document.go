@@ -9,7 +9,6 @@ import (
 
 	"github.com/tollgate/tollgate/shared/money"
 	"github.com/tollgate/tollgate/shared/provider"
-	"github.com/tollgate/tollgate/shared/provider/providersim"
 )
 
 // Report is what came of one subject.
@@ -260,24 +259,4 @@ func (d *document) rows(r Report) {
 		rows = append(rows, []string{row.Fault, row.First, row.Did, row.Looks, row.Again, row.Later, row.LooksLater, row.DidAtLast})
 	}
 	flush()
-}
-
-// Hearings has each webhook fault befall a payment's events, after one that is not
-// disturbed.
-func (b *Bench) undisturbed() int {
-	b.t.Helper()
-	r, _ := b.sellAndRefund("")
-	b.Advance(2 * time.Hour)
-	return len(b.Heard(r.PaymentID))
-}
-
-// webhookFaults has "", for none, and every fault that befalls events.
-func webhookFaults() []providersim.FaultKind {
-	all := []providersim.FaultKind{""}
-	for _, kind := range providersim.FaultKinds() {
-		if kind.AboutWebhooks() {
-			all = append(all, kind)
-		}
-	}
-	return all
 }
