@@ -1,5 +1,5 @@
 // Command ops is the operators' command line: merchants and their keys, the queues,
-// deliveries that were given up, and what happened to a payment.
+// deliveries that were given up, the providers' circuits, and what happened to a payment.
 //
 // It works on the deployment that its flags and environment name, or, where they
 // name none, on the local stack that scripts/dev is running. What it changes it
@@ -109,6 +109,10 @@ var commands = []command{
 	{"deliveries list", nil, "--exhausted [--limit N]", "list the webhook deliveries that were given up, the latest first", deliveriesList},
 	{"deliveries show", []string{"DELIVERY"}, "", "show a delivery with all its attempts", deliveriesShow},
 	{"deliveries redeliver", []string{"DELIVERY"}, "", "give a delivery that was given up another attempt, by a new task", deliveriesRedeliver},
+	{"circuits list", nil, "", "show whether the providers are called, and why not", circuitsList},
+	{"circuits force-open", []string{"PROVIDER"}, "--why TEXT [--by NAME]", "call the provider no more, until reset", circuitsForceOpen},
+	{"circuits force-closed", []string{"PROVIDER"}, "--why TEXT [--by NAME]", "call the provider whatever happens, until reset", circuitsForceClosed},
+	{"circuits reset", []string{"PROVIDER"}, "--why TEXT [--by NAME]", "call the provider from now on, as long as its answers allow", circuitsReset},
 	{"payments show", []string{"PAYMENT"}, "", "show all that is known of a payment", paymentsShow},
 	{"obligations list", nil, "[--limit N]", "list what must still be released at a provider, the oldest first", obligationsList},
 	{"sagas list", nil, "[--limit N]", "list the operations that are not done, the oldest first", sagasList},

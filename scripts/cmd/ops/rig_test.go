@@ -19,10 +19,12 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/tollgate/tollgate/shared/config"
+	"github.com/tollgate/tollgate/shared/control"
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/idempotency"
 	"github.com/tollgate/tollgate/shared/local/clock"
 	"github.com/tollgate/tollgate/shared/local/cloudtasks"
+	"github.com/tollgate/tollgate/shared/local/controlplane"
 	"github.com/tollgate/tollgate/shared/outbox"
 	"github.com/tollgate/tollgate/shared/payment"
 	"github.com/tollgate/tollgate/shared/postgres/pgtest"
@@ -57,15 +59,18 @@ type rig struct {
 	payments *payment.Service
 	webhooks *webhook.Service
 	endpoint *endpoint
+	control  *control.Memory
 	keys     int
 }
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	c := clock.NewFrozen(epoch)
-	r := &rig{t: t, root: t.TempDir(), clock: c, endpoint: newEndpoint(t)}
+	r := &rig{t: t, root: t.TempDir(), clock: c, endpoint: newEndpoint(t), control: control.NewMemory()}
 	clockServer := httptest.NewServer(c.Handler())
 	t.Cleanup(clockServer.Close)
+	controlServer := httptest.NewServer(controlplane.Handler(r.control))
+	t.Cleanup(controlServer.Close)
 	worker := httptest.NewServer(http.HandlerFunc(r.work))
 	t.Cleanup(worker.Close)
 	r.startTasks()
@@ -85,7 +90,7 @@ func newRig(t *testing.T) *rig {
 	r.startServices(made)
 	r.writeState(state{
 		DatabaseURL: url, TasksAddr: r.tasks.Addr(), TasksLocation: where, TasksServiceAccount: "tasks@test",
-		ResumeURL: worker.URL + "/resume", DeliverURL: worker.URL + "/deliver", SealingKey: sealKey, ClockURL: clockServer.URL,
+		ResumeURL: worker.URL + "/resume", DeliverURL: worker.URL + "/deliver", SealingKey: sealKey, ClockURL: clockServer.URL, ControlURL: controlServer.URL,
 	})
 	return r
 }

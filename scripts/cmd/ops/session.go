@@ -38,6 +38,7 @@ type state struct {
 	DeliverURL          string `json:"deliver_url"`
 	SealingKey          string `json:"sealing_key"`
 	ClockURL            string `json:"clock_url"`
+	ControlURL          string `json:"control_url"`
 }
 
 // settings are the state as the variables that a deployment would have.
@@ -51,14 +52,15 @@ func (s state) settings() func(string) (string, bool) {
 		"DELIVER_URL":           s.DeliverURL,
 		"WEBHOOK_SEALING_KEY":   s.SealingKey,
 		"WEBHOOK_ALLOW_LOCAL":   "true",
+		"CONTROL_URL":           s.ControlURL,
 	})
 }
 
 // A target is where a command works, as far as flags say.
-type target struct{ databaseURL, tasksLocation *string }
+type target struct{ databaseURL, tasksLocation, controlProject *string }
 
 func targetFlags(f *flag.FlagSet) target {
-	return target{f.String("database-url", "", ""), f.String("tasks-location", "", "")}
+	return target{f.String("database-url", "", ""), f.String("tasks-location", "", ""), f.String("control-project", "", "")}
 }
 
 // A session is the deployment that a command works on. It connects when it is first
@@ -67,6 +69,7 @@ type session struct {
 	settings func(string) (string, bool)
 	now      func() time.Time
 	newID    func() id.ID
+	user     string // who runs the command, as far as the machine says
 	local    bool
 
 	pool    *pgxpool.Pool
@@ -82,10 +85,13 @@ func open(w world, t target) (*session, error) {
 			return *t.databaseURL, true
 		case name == "TASKS_LOCATION" && *t.tasksLocation != "":
 			return *t.tasksLocation, true
+		case name == "CONTROL_PROJECT" && *t.controlProject != "":
+			return *t.controlProject, true
 		}
 		return w.lookup(name)
 	}
 	s := &session{settings: given, now: w.now}
+	s.user, _ = w.lookup("USER")
 	if !names(given) {
 		local, err := readState(filepath.Join(w.root, stateFile))
 		if err != nil {
@@ -102,7 +108,7 @@ func open(w world, t target) (*session, error) {
 
 // names reports whether the settings name a deployment.
 func names(settings func(string) (string, bool)) bool {
-	for _, name := range []string{"DATABASE_URL", "DATABASE_URL_FILE", "TASKS_LOCATION"} {
+	for _, name := range []string{"DATABASE_URL", "DATABASE_URL_FILE", "TASKS_LOCATION", "CONTROL_PROJECT"} {
 		if v, _ := settings(name); v != "" {
 			return true
 		}
@@ -113,7 +119,7 @@ func names(settings func(string) (string, bool)) bool {
 func readState(path string) (state, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return state{}, errors.New("which deployment? Start the local stack with scripts/dev, or name another by --database-url and --tasks-location (or DATABASE_URL and TASKS_LOCATION)")
+		return state{}, errors.New("which deployment? Start the local stack with scripts/dev, or name another by --database-url, --tasks-location and --control-project (or DATABASE_URL, TASKS_LOCATION and CONTROL_PROJECT)")
 	}
 	if err != nil {
 		return state{}, err

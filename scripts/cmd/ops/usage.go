@@ -13,10 +13,11 @@ Without more it works on the local stack that scripts/dev is running. For anothe
 deployment give
     --database-url URL        or DATABASE_URL: a role that owns the schema
     --tasks-location NAME     or TASKS_LOCATION: projects/P/locations/L, for tasks
+    --control-project NAME    or CONTROL_PROJECT: where Firestore is, for circuits
 and in the environment, for the commands that say so when it is missing,
 TASKS_SERVICE_ACCOUNT, RESUME_URL, DELIVER_URL and WEBHOOK_SEALING_KEY, as the
-functions have them. Cloud Tasks is called with your application default
-credentials (gcloud auth application-default login).
+functions have them. Cloud Tasks and Firestore are called with your application
+default credentials (gcloud auth application-default login).
 
 It ends with 0 when it did what was asked, 1 when it could not, and 2 when the
 command line is wrong.
