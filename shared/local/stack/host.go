@@ -34,7 +34,7 @@ type HostConfig struct {
 	PubSubAddress   string            `json:"pubsub_address"`
 	TasksAddress    string            `json:"tasks_address"`
 	ClockURL        string            `json:"clock_url"`
-	ControlURL      string            `json:"control_url"` // of the control plane
+	ControlURL      string            `json:"control_url"` // of the control plane; empty: the Firestore that Calls name, if any
 	IssuerURL       string            `json:"issuer_url"`  // of the callers' ID tokens
 	Calls           map[string]string `json:"calls"`       // variables of the functions that call providers
 	Signatures      map[string]string `json:"signatures"`  // variables of the function that providers call
@@ -70,7 +70,10 @@ type Host struct {
 // StartHost builds the functions and serves them. It takes over addresses that the Stack has reserved, so a Host can
 // be killed and started again at the same ones.
 func StartHost(ctx context.Context, c HostConfig, o HostOptions) (_ *Host, err error) {
-	h := &Host{now: o.Now, log: o.Log, shared: controlplane.NewClient(c.ControlURL)}
+	h := &Host{now: o.Now, log: o.Log}
+	if c.ControlURL != "" {
+		h.shared = controlplane.NewClient(c.ControlURL)
+	}
 	if h.now == nil {
 		h.now = clock.Remote(c.ClockURL)
 	}

@@ -213,24 +213,19 @@ func (s *Stack) startIssuer() (err error) {
 }
 
 func (s *Stack) hostConfig(o Options) (HostConfig, error) {
-	var ports reservation
-	addresses, err := ports.reserve(len(functions) + 1)
+	addresses, admin, err := s.reserveHost()
 	if err != nil {
 		return HostConfig{}, err
 	}
-	s.defers(ports.release)
 	sealing := make([]byte, 32)
 	_, _ = rand.Read(sealing) // never fails
 	c := HostConfig{
-		Addresses: map[string]string{}, AdminAddress: addresses[len(functions)],
+		Addresses: addresses, AdminAddress: admin,
 		PubSubAddress: s.PubSub.Addr(), TasksAddress: s.Tasks.Addr(), ClockURL: s.ClockURL, IssuerURL: s.IssuerURL, ControlURL: s.ControlURL,
 		Calls: s.accounts(), Signatures: s.signatures(),
 		SealingKey: base64.StdEncoding.EncodeToString(sealing), WebhookSchedule: o.WebhookSchedule,
 	}
 	maps.Copy(c.Calls, o.Calls)
-	for i, f := range functions {
-		c.Addresses[f.name] = addresses[i]
-	}
 	c.DatabaseURL, err = asFunction(s.DatabaseURL)
 	return c, err
 }
