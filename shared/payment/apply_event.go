@@ -51,7 +51,7 @@ func (s *Service) ApplyEvent(ctx context.Context, providerName string, e provide
 		}
 		d.settle()
 		b := &pgx.Batch{}
-		next = s.payerCameBack(b, d, e.Facts)
+		next = s.payerCameBack(b, d, e.Facts, providerName)
 		d.write(b, Source{
 			Name: "webhook", Rule: RuleWebhook, Evidence: evidence,
 			Actor: Actor{Name: "provider:" + e.ID, RequestID: s.self(ctx).RequestID},
@@ -95,9 +95,17 @@ func (s *Service) confirm(ctx context.Context, name string, payment id.ID, e pro
 
 // payerCameBack makes an authorize that waits for its payer due at once when the payer is
 // seen to have approved: the rest is ours to do.
-func (s *Service) payerCameBack(b *pgx.Batch, d *dossier, facts []provider.Fact) *wake {
+func (s *Service) payerCameBack(b *pgx.Batch, d *dossier, facts []provider.Fact, from string) *wake {
 	sg := d.exclusive()
-	if sg == nil || sg.Kind != provider.Authorize || sg.State != saga.AwaitingPayer || !approvedByPayer(facts) {
+	if sg == nil || sg.Kind != provider.Authorize || sg.Provider != from || !approvedByPayer(facts) {
+		return nil
+	}
+	switch sg.State {
+	case saga.Leased:
+		saga.QueueHurry(b, sg.ID) // whoever is asking now may have asked too early
+		return nil
+	case saga.AwaitingPayer:
+	default:
 		return nil
 	}
 	saga.QueueRelease(b, sg.ID, saga.AwaitingProvider, d.now, sg.Tries, d.now)

@@ -172,6 +172,7 @@ func (d *dossier) refundEnded(r *Refund, f provider.Fact, to RefundStatus) strin
 
 // rebook counts what had no room before, when there is room again.
 func (d *dossier) rebook() {
+	d.DisputedMinor += max(0, min(d.reversed()-d.DisputedMinor, d.Refundable()))
 	for _, r := range d.refunds {
 		over := r.AmountMinor - r.CountedMinor
 		if over <= 0 || r.Status != RefundSucceeded && r.Status != RefundPending {
@@ -187,6 +188,19 @@ func (d *dossier) rebook() {
 		}
 	}
 	d.refundedInFull()
+}
+
+// reversed is how much was captured and taken back since, by what is known of the
+// provider's objects.
+func (d *dossier) reversed() int64 {
+	var sum int64
+	for _, k := range d.known {
+		f := provider.Fact{Kind: k.Kind, ObjectID: k.ObjectID}
+		if k.Provider == d.Provider && k.Kind == provider.KindCapture && k.State == provider.StateFailed && d.counted(f, d.Provider) {
+			sum += k.Amount
+		}
+	}
+	return sum
 }
 
 // beforeRefunded is the status that a failed refund gives back.

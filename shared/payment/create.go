@@ -24,16 +24,13 @@ import (
 func (s *Service) Create(ctx context.Context, c Caller, req idempotency.Request, in CreateParams) (idempotency.Answer, error) {
 	currency, route, err := s.check(ctx, c, &in)
 	if err != nil {
-		return idempotency.Answer{}, err
+		return s.repeatOr(ctx, req, err)
 	}
 	now := s.Now()
 	p := s.newPayment(c, in, currency, route, now)
 	ctx, leave, err := s.enter(ctx, p.Provider)
 	if err != nil {
-		if rec, e := idempotency.Find(ctx, s.Pool, req); e == nil && rec != nil {
-			return s.repeat(ctx, rec)
-		}
-		return idempotency.Answer{}, err
+		return s.repeatOr(ctx, req, err)
 	}
 	defer leave()
 	w := s.begin(p, provider.Authorize, p.AmountMinor, id.ID{}, c.actor(ctx), now)
@@ -53,6 +50,15 @@ func (s *Service) Create(ctx context.Context, c Caller, req idempotency.Request,
 	d.before()
 	s.Metrics.Routed(ctx, p.Provider, route.Reason)
 	return s.send(ctx, w, d)
+}
+
+// repeatOr refuses a request that can't be taken now, unless it is a repeat: what was done
+// at its first coming stands, whoever could take it today.
+func (s *Service) repeatOr(ctx context.Context, req idempotency.Request, refusal error) (idempotency.Answer, error) {
+	if rec, err := idempotency.Find(ctx, s.Pool, req); err == nil && rec != nil {
+		return s.repeat(ctx, rec)
+	}
+	return idempotency.Answer{}, refusal
 }
 
 // enter takes a place for the calls to a provider before anything is claimed, so that

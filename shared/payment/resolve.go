@@ -2,6 +2,7 @@ package payment
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -274,10 +275,13 @@ func (s *Service) lookUp(ctx context.Context, w work) (found, error) {
 		Account: w.attempt.Request.Account, PaymentID: p.ID, Reference: p.referenceAt(w.provider), Since: p.CreatedAt, Until: s.lastEffect(w),
 	})
 	w.source = "lookup"
-	if w.was == saga.Unknown || w.was == saga.Leased {
+	if w.doubted() {
 		w.rule = RuleLookup
 	}
 	res := provider.Result{Outcome: shown(f.Facts, w), Facts: f.Facts, Evidence: f.Evidence}
+	if _, replayable := provider.Replay(w.attempt, s.capabilities(w), s.Now()); replayable && w.doubted() && !page(p, f.Facts) && res.Outcome == provider.RequiresAction {
+		res.Outcome = provider.Unknown // the object waits for a payer whom only the reply can tell where to go
+	}
 	if err := s.finishWork(ctx, w, res); err != nil {
 		return found{}, err
 	}
@@ -286,13 +290,26 @@ func (s *Service) lookUp(ctx context.Context, w work) (found, error) {
 		return found{}, err
 	}
 	waits := after.Open() && w.saga.Kind == provider.Authorize && s.capabilities(w).PayerFirst && approvedByPayer(f.Facts)
-	named := w.attempt.Request.Reference != ""
 	return found{
 		decided: !after.Open(), complete: f.Complete, evidence: f.Evidence,
-		// An approved object shows nothing of the attempt that was to authorize it.
-		absent:   !undecidedObject(f.Facts, w.attempt.Request) || waits && named,
-		approved: waits && !named,
+		absent:   !undecidedObject(f.Facts, w.attempt.Request) || waits && w.completing(),
+		approved: waits && !w.completing(),
 	}, nil
+}
+
+// doubted reports whether nobody knew, before the lease was taken, what became of the
+// attempt.
+func (w work) doubted() bool { return w.was == saga.Unknown || w.was == saga.Leased }
+
+// completing reports whether the attempt in doubt is one that was to authorize an approved
+// object. That the object is approved shows nothing of it.
+func (w work) completing() bool {
+	return w.doubted() && w.attempt.Request.Step == provider.Authorize && w.attempt.Request.Reference != ""
+}
+
+// page reports whether anybody knows where the payer is to act.
+func page(p *Payment, facts []provider.Fact) bool {
+	return p.NextAction != nil || slices.ContainsFunc(facts, func(f provider.Fact) bool { return f.NextAction != nil })
 }
 
 func (s *Service) capabilities(w work) provider.Capabilities {
@@ -318,7 +335,7 @@ func shown(facts []provider.Fact, w work) provider.Outcome {
 		switch {
 		case mine && f.State == provider.StateRequiresAction:
 			return provider.RequiresAction
-		case mine && (f.State == provider.StatePending || f.State == provider.StateApproved):
+		case mine && (f.State == provider.StatePending || f.State == provider.StateApproved && !w.completing()):
 			return provider.Pending
 		}
 	}

@@ -50,6 +50,10 @@ const (
 	routeFailover  = "failover"            // those before it were tried, and left
 )
 
+// reasonUnavailable is all that a merchant is told of why a provider was not called. What
+// is stored may name our machines, and what an operator wrote.
+const reasonUnavailable = "unavailable"
+
 // RouteView is a route as its merchant sees it.
 type RouteView struct {
 	Reason     string          `json:"reason"`
@@ -70,7 +74,11 @@ func (r *Route) view() *RouteView {
 	}
 	v := &RouteView{Reason: r.Reason}
 	for _, c := range r.Candidates {
-		v.Candidates = append(v.Candidates, CandidateView{c.Provider, c.Type, c.State, optional(c.Reason)})
+		why := c.Reason
+		if why != "" && c.State != Declined {
+			why = reasonUnavailable
+		}
+		v.Candidates = append(v.Candidates, CandidateView{c.Provider, c.Type, c.State, optional(why)})
 	}
 	return v
 }

@@ -101,6 +101,9 @@ func (p *Payment) View(pending string) View {
 	if v.Metadata == nil {
 		v.Metadata = map[string]string{}
 	}
+	if pending == operation(provider.Void) {
+		v.NextAction = nil // nobody is to pay what is being cancelled
+	}
 	return v
 }
 

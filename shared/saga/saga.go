@@ -160,6 +160,14 @@ func QueueOutcome(b *pgx.Batch, a provider.Attempt, o provider.Outcome, unsent b
 	b.Queue(closeAttempt, a.OwnerID, a.Number, o, unsent, now)
 }
 
+const hurrySaga = `UPDATE transaction_saga SET tries = 0 WHERE id = $1 AND state = 'leased'`
+
+// QueueHurry lets a saga that a worker holds be carried on soon after, as if for the first
+// time.
+func QueueHurry(b *pgx.Batch, saga id.ID) {
+	b.Queue(hurrySaga, saga)
+}
+
 const takeLease = `
 	UPDATE transaction_saga SET state = 'leased', lease_token = $2, lease_until = $3, due_at = NULL, updated_at = $4
 	FROM (SELECT id AS old_id, state AS old_state FROM transaction_saga WHERE id = $1 FOR NO KEY UPDATE) old

@@ -1,0 +1,258 @@
+package payment
+
+import (
+	"context"
+	"net/http"
+	"path"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/tollgate/tollgate/shared/provider"
+	"github.com/tollgate/tollgate/shared/provider/providersim"
+)
+
+// finding lets a test stand between a look-up and what is made of it.
+type finding struct {
+	provider.Adapter
+	after func()
+}
+
+func (f *finding) Find(ctx context.Context, q provider.Query) provider.Finding {
+	found := f.Adapter.Find(ctx, q)
+	if f.after != nil {
+		f.after()
+	}
+	return found
+}
+
+func TestAnApprovedOrderIsCompletedWhateverBefallsIt(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []providersim.FaultKind{
+		providersim.DropBefore, providersim.DropAfter, providersim.Error500Before, providersim.Error500After, providersim.RateLimited,
+		providersim.Conflict, providersim.HTMLBefore, providersim.HTMLAfter, providersim.BadJSON, providersim.LateError, providersim.LateDrop,
+	} {
+		w := newTown(t)
+		p := w.state(w.must(w.Create(t.Context(), w.caller, w.key("/v1/payments"), w.byPayPal(Automatic))))
+		w.approve(p, providersim.PayPalApproves)
+		if err := w.paypal.Inject(providersim.Rule{Operation: providersim.Confirm, Times: 3, Fault: providersim.Fault{Kind: kind}}); err != nil {
+			t.Fatal(err)
+		}
+		w.hint(p, "paypal")
+		w.pass(2*time.Hour, time.Minute)
+		if got := w.get(p); got.Status != Captured {
+			t.Errorf("%s: %s, pending %v", kind, got.Status, deref(got.PendingOperation))
+		}
+		w.pass(30*time.Hour, time.Hour)
+		w.wantDone(p, map[string]int{"paypal authorize": 1, "paypal capture": 1})
+		if n := w.count(`SELECT count(*) FROM obligations`); n > 0 {
+			t.Errorf("%s: %d obligations", kind, n)
+		}
+		w.fold()
+	}
+}
+
+// PayPal forgets an order that was approved and not completed within its time.
+func TestAnApprovedOrderThatIsForgotten(t *testing.T) {
+	t.Parallel()
+	for name, op := range map[string]providersim.Operation{"all of PayPal is away": "*", "completing it fails": providersim.Confirm} {
+		w := newTown(t)
+		p := w.state(w.must(w.Create(t.Context(), w.caller, w.key("/v1/payments"), w.byPayPal(Manual))))
+		w.approve(p, providersim.PayPalApproves)
+		w.hint(p, "paypal")
+		if err := w.paypal.SetPlan(providersim.Plan{Rules: []providersim.Rule{{Operation: op, Fault: providersim.Fault{Kind: providersim.HTMLBefore}}}}); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(4*time.Hour, 10*time.Minute)
+		if err := w.paypal.SetPlan(providersim.Plan{}); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(36*time.Hour, time.Hour)
+		if got := w.get(p); got.Status != Canceled || got.PendingOperation != nil {
+			t.Errorf("%s: %s, pending %v", name, got.Status, deref(got.PendingOperation))
+		}
+		w.wantDone(p, nil)
+	}
+}
+
+// The payer approves while a poll is under way that has just seen that they have not.
+func TestAnApprovalThatCrossesAPoll(t *testing.T) {
+	t.Parallel()
+	w := newTown(t)
+	p := w.state(w.must(w.Create(t.Context(), w.caller, w.key("/v1/payments"), w.byPayPal(Manual))))
+	w.pass(40*time.Minute, 10*time.Second) // polls are rare by now
+	f := &finding{Adapter: w.Providers["paypal"]}
+	f.after = func() {
+		f.after = nil
+		w.approve(p, providersim.PayPalApproves)
+		w.hint(p, "paypal")
+	}
+	w.Providers["paypal"] = f
+	for f.after != nil {
+		w.pass(10*time.Second, 10*time.Second)
+	}
+	w.pass(time.Minute, 10*time.Second)
+	if got := w.get(p); got.Status != Authorized {
+		t.Errorf("a minute after the approval: %s, pending %v", got.Status, deref(got.PendingOperation))
+	}
+	w.wantDone(p, map[string]int{"paypal authorize": 1})
+}
+
+// What was charged back is gone, whatever becomes of a refund that was open then.
+func TestARefundThatFailsAfterTheMoneyWasTakenBack(t *testing.T) {
+	t.Parallel()
+	w := newTown(t)
+	in := w.byBank()
+	in.Amount = providersim.GoCardlessChargedBack
+	p := w.state(w.must(w.Create(t.Context(), w.caller, w.key("/v1/payments"), in)))
+	if err := w.bank.CompleteFlow(path.Base(p.NextAction.RedirectURL), "authorise"); err != nil {
+		t.Fatal(err)
+	}
+	w.pass(3*time.Hour, 10*time.Minute)
+	if err := w.bank.Inject(providersim.Rule{Operation: providersim.Refund, Times: 1000, Fault: providersim.Fault{Kind: providersim.DropBefore}}); err != nil {
+		t.Fatal(err)
+	}
+	w.must(w.refundOf(p, minor(10)))
+	w.pass(48*time.Hour, time.Hour)
+	w.hint(p, "bank")
+	w.pass(48*time.Hour, time.Hour)
+	got := w.get(p)
+	if r := (*got.Refunds)[0]; r.Status != RefundFailed || got.DisputedAmount != in.Amount || got.RefundableAmount != 0 {
+		t.Errorf("the refund is %s, %d are disputed, %d refundable of %d", r.Status, got.DisputedAmount, got.RefundableAmount, in.Amount)
+	}
+	w.fold()
+	w.gapless()
+}
+
+// A repeat is answered by what was done, whoever could take the payment now.
+func TestARepeatAfterAProviderWasTakenAway(t *testing.T) {
+	t.Parallel()
+	w := newTown(t)
+	key := w.key("/v1/payments")
+	first := w.must(w.Create(t.Context(), w.caller, key, w.byPayPal(Manual)))
+	delete(w.Providers, "paypal")
+	a, err := w.Create(t.Context(), w.caller, key, w.byPayPal(Manual))
+	if err != nil || a.Status != first.Status || w.state(a).ID != w.state(first).ID {
+		t.Errorf("%d %s %v", a.Status, a.Body, err)
+	}
+	if _, err := w.Create(t.Context(), w.caller, w.key("/v1/payments"), w.byPayPal(Manual)); err == nil {
+		t.Error("a new payment by it was taken")
+	}
+}
+
+// The billing request is made and its page is not, time and again.
+func TestAPageThatIsSlowToCome(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []providersim.FaultKind{providersim.DropBefore, providersim.Error500Before, providersim.HTMLBefore, providersim.BadJSON} {
+		w := newTown(t)
+		if err := w.bank.Inject(providersim.Rule{Operation: providersim.Confirm, Times: 3, Fault: providersim.Fault{Kind: kind}}); err != nil {
+			t.Fatal(err)
+		}
+		p := w.state(w.must(w.Create(t.Context(), w.caller, w.key("/v1/payments"), w.byBank())))
+		w.pass(10*time.Minute, 10*time.Second)
+		if p = w.get(p); p.NextAction == nil {
+			t.Errorf("%s: after ten minutes the payer can't be sent anywhere: %s, pending %v", kind, p.Status, deref(p.PendingOperation))
+			continue
+		}
+		if err := w.bank.CompleteFlow(path.Base(p.NextAction.RedirectURL), "authorise"); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(3*time.Hour, 10*time.Minute)
+		if p = w.get(p); p.Status != Captured {
+			t.Errorf("%s: %s", kind, p.Status)
+		}
+	}
+}
+
+func TestNobodyIsSentToPayWhatIsBeingCancelled(t *testing.T) {
+	t.Parallel()
+	w := newTown(t)
+	p := w.state(w.must(w.Create(t.Context(), w.caller, w.key("/v1/payments"), w.byPayPal(Manual))))
+	if err := w.paypal.Inject(providersim.Rule{Operation: providersim.Retrieve, Times: 2, Fault: providersim.Fault{Kind: providersim.HTMLBefore}}); err != nil {
+		t.Fatal(err)
+	}
+	a := w.must(w.cancel(p))
+	for _, got := range []View{w.state(a), w.get(p)} {
+		if got.Status != Pending || deref(got.PendingOperation) != "cancel" || got.NextAction != nil {
+			t.Errorf("while it is being cancelled: %s, pending %v, next %+v", got.Status, deref(got.PendingOperation), got.NextAction)
+		}
+	}
+	w.pass(10*time.Minute, 10*time.Second)
+	if got := w.get(p); got.Status != Canceled {
+		t.Errorf("in the end: %s", got.Status)
+	}
+}
+
+// The process dies once the failover is recorded, before the next provider is called.
+func TestACrashBetweenTwoProviders(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ method, outcome string }{
+		"declined": {"pm_card_chargeDeclinedProcessingError", "declined"}, "not sent": {"pm_card_visa", "not_sent"},
+	} {
+		w := newTown(t)
+		if c.outcome == "not_sent" {
+			g := w.gated("stripe")
+			g.open = true
+			w.Providers["stripe"] = struct{ provider.Adapter }{g} // away, and thought to be well
+		}
+		in := w.params(Manual)
+		in.PaymentMethod, in.Alternatives = c.method, []Alternative{{PaymentMethod: "paypal"}}
+		key := w.key("/v1/payments")
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			dying := *w.Service
+			dying.Hook = func(_ context.Context, point string) {
+				if point == PointRecorded {
+					runtime.Goexit()
+				}
+			}
+			_, _ = dying.Create(t.Context(), w.caller, key, in)
+		}()
+		<-done
+		if got := w.strings(`SELECT provider || ' ' || coalesce(outcome, '-') FROM saga_attempts ORDER BY number`); len(got) != 2 || got[0] != "stripe "+c.outcome || got[1] != "paypal -" {
+			t.Fatalf("%s: attempts %v", name, got)
+		}
+		w.pass(2*time.Minute, 10*time.Second)
+		a := w.must(w.Create(t.Context(), w.caller, key, in))
+		p := w.state(a)
+		if a.Status != http.StatusAccepted || p.Provider != "paypal" || p.NextAction == nil {
+			t.Fatalf("%s: %d %s", name, a.Status, a.Body)
+		}
+		w.approve(p, providersim.PayPalApproves)
+		w.hint(p, "paypal")
+		w.carryOn()
+		if got := w.get(p); got.Status != Authorized {
+			t.Errorf("%s: %s", name, got.Status)
+		}
+		w.wantDone(p, map[string]int{"paypal authorize": 1})
+		if n := w.count(`SELECT count(*) FROM transactions`); n != 1 {
+			t.Errorf("%s: %d payments", name, n)
+		}
+		w.fold()
+		w.gapless()
+	}
+}
+
+// What an operator wrote, and how our machines are called, is not for merchants.
+func TestAMerchantIsNotToldWhyAProviderWasNotCalled(t *testing.T) {
+	t.Parallel()
+	w := newTown(t)
+	in := w.params(Manual)
+	in.Alternatives = []Alternative{{PaymentMethod: "paypal"}}
+	g := w.gated("stripe")
+	g.open = true
+	seen := []View{w.pay(in)} // put behind
+	w.Providers["stripe"] = struct{ provider.Adapter }{g}
+	seen = append(seen, w.pay(in)) // left
+	for _, p := range seen {
+		for _, c := range p.Route.Candidates {
+			if c.Provider == "stripe" && deref(c.Reason) != "unavailable" || c.Provider == "paypal" && c.Reason != nil {
+				t.Errorf("%s is %s, because %q", c.Provider, c.State, deref(c.Reason))
+			}
+		}
+	}
+	if n := w.count(`SELECT count(*) FROM transactions WHERE route::text LIKE '%circuit open%'`); n != 2 {
+		t.Errorf("%d of 2 reasons are kept", n)
+	}
+}
