@@ -104,8 +104,11 @@ func (b *Bench) record(w http.ResponseWriter, r *http.Request) {
 	b.ServeHTTP(w, r)
 }
 
-// Sent returns the requests so far.
+// Sent returns the requests so far, those of webhooks' receivers for certificates among
+// them.
 func (b *Bench) Sent() []Sent {
+	b.t.Helper()
+	b.quiet()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return append([]Sent(nil), b.sent...)

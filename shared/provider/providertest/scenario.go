@@ -25,6 +25,8 @@ func Scenarios() []Life {
 		{"the answer is lost, the success is late", always, lateSuccess, false},
 		{"a refund succeeds, then fails", always, refundFails, false},
 		{"refunds side by side", always, refundsSideBySide, false},
+		{"one attempt by two at once", always, sameAttemptTwice, false},
+		{"a void against what takes the money", always, voidAgainst, false},
 		{"payments side by side through random faults", always, storm, false},
 	}
 }
@@ -321,36 +323,4 @@ func refundFails(b *Bench) {
 	if got := counted(b.Did(r), providersim.EffectRefundReversed); got != 1 {
 		b.t.Errorf("%d refunds were reversed", got)
 	}
-}
-
-// refundsSideBySide: several at once all succeed, or are not sent and then do.
-func refundsSideBySide(b *Bench) {
-	r, reference := b.Paid(Plain, true)
-	const n = 5
-	var attempts [n]provider.Attempt
-	for i := range attempts {
-		attempts[i] = b.Attempt(b.Follow(r, reference, provider.Refund, r.Amount.Minor/n))
-	}
-	var results [n]provider.Result
-	done := make(chan int)
-	for i := range attempts {
-		go func() {
-			results[i] = b.First(attempts[i])
-			done <- i
-		}()
-	}
-	for range attempts {
-		<-done
-	}
-	for i, got := range results {
-		if got.Outcome == provider.NotSent {
-			got = b.First(attempts[i]) // now it is alone
-		}
-		b.went(Spot{Name: "refund"}, got)
-	}
-	if got := counted(b.Did(r), providersim.EffectRefund); got != n {
-		b.t.Errorf("%d refunds", got)
-	}
-	b.Advance(time.Hour)
-	b.Agree(r, reference)
 }
