@@ -175,7 +175,7 @@ func (s *Service) conclude(ctx context.Context, b *pgx.Batch, d *dossier, w work
 	d.settle()
 	var later *wake
 	if holding {
-		later = s.release(b, d, sg, w, res)
+		later = s.release(b, d, sg, w, res, evidence)
 	}
 	d.write(b, w.sourceOf(evidence))
 	a, _ = d.answer(sg, refusalOf(d, sg))
@@ -204,7 +204,7 @@ func refusalOf(d *dossier, sg *saga.Saga) *provider.Refusal {
 }
 
 // release says what becomes of a saga that the facts did not close.
-func (s *Service) release(b *pgx.Batch, d *dossier, sg *saga.Saga, w work, res provider.Result) *wake {
+func (s *Service) release(b *pgx.Batch, d *dossier, sg *saga.Saga, w work, res provider.Result, evidence id.ID) *wake {
 	unsent := res.Outcome == provider.NotSent && w.first
 	if w.source != "lookup" {
 		saga.QueueOutcome(b, w.attempt, res.Outcome, unsent, d.now)
@@ -237,7 +237,13 @@ func (s *Service) release(b *pgx.Batch, d *dossier, sg *saga.Saga, w work, res p
 	if wait == saga.Scheduled && sg.Kind == provider.Authorize && w.attempt.Request.Reference == "" && due.After(d.ExpiresAt) {
 		due = d.ExpiresAt
 	}
+	if wait == saga.AwaitingPayer && w.was != saga.AwaitingProvider && d.approved() {
+		wait, due = saga.AwaitingProvider, d.now // the approval came while this was under way: ask again
+	}
 	saga.QueueRelease(b, sg.ID, wait, due, tries, d.now)
+	if w.rule != "" && (wait == saga.AwaitingPayer || wait == saga.AwaitingProvider) {
+		saga.QueueResolved(b, sg.ID, w.rule, evidence)
+	}
 	sg.State = wait
 	return &wake{body: Wake{SagaID: sg.ID, Try: tries}, provider: sg.Provider, tries: tries, at: due}
 }

@@ -69,13 +69,22 @@ func (s *Service) resume(ctx context.Context, held *saga.Held, token id.ID, forc
 }
 
 // askProvider looks what has become of what is pending, and goes on where the payer has
-// done their part and the rest is ours.
+// done their part and the rest is ours. An object that the provider has forgotten, as it
+// does with what was approved and not authorized in time, is given up like one whose
+// payer stayed away.
 func (s *Service) askProvider(ctx context.Context, w work) error {
 	f, err := s.lookUp(ctx, w)
-	if err != nil || !f.approved {
+	switch {
+	case err != nil || f.decided:
 		return err
+	case f.approved:
+		return s.authorizeApproved(ctx, w)
+	case !f.complete:
+		return s.unheard(ctx, w)
+	case w.saga.Kind != provider.Authorize || !f.absent || s.Now().Before(w.saga.CreatedAt.Add(payerPatience)):
+		return nil
 	}
-	return s.authorizeApproved(ctx, w)
+	return s.giveUp(ctx, w)
 }
 
 // authorizeApproved authorizes a payment object that its payer has approved, under a new
@@ -92,14 +101,28 @@ const payerPatience = 24 * time.Hour
 func (s *Service) askAboutPayer(ctx context.Context, w work) error {
 	f, err := s.lookUp(ctx, w)
 	switch {
-	case err != nil || f.decided || !f.complete:
+	case err != nil || f.decided:
 		return err
+	case !f.complete:
+		return s.unheard(ctx, w)
 	case f.approved:
 		return s.authorizeApproved(ctx, w)
 	case s.Now().Before(w.saga.CreatedAt.Add(payerPatience)):
 		return nil
 	}
 	return s.giveUp(ctx, w)
+}
+
+// silence is how long what waits may be waited for while its provider can't be asked about
+// it, before a human hears of it.
+const silence = 7 * 24 * time.Hour
+
+// unheard calls a human when nothing could be learned for too long of what is waited for.
+func (s *Service) unheard(ctx context.Context, w work) error {
+	if s.Now().Before(w.saga.CreatedAt.Add(silence)) {
+		return nil
+	}
+	return s.needsHuman(ctx, w)
 }
 
 // giveUp cancels, at the provider, a payment that its payer has abandoned.
@@ -221,8 +244,8 @@ func (s *Service) again(ctx context.Context, w work, rule string, change func(*p
 }
 
 // needsHuman marks the payment of an operation that no rule can resolve any more: its
-// key's window has closed, and the provider's records can't be read to the end. It
-// stays unknown, and is tried again.
+// key's window has closed, or it has waited for long, and the provider's records can't be
+// read to the end. It stays as it is, and is tried again.
 func (s *Service) needsHuman(ctx context.Context, w work) error {
 	return postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) error {
 		d, err := s.load(ctx, tx, w.saga.TransactionID, id.ID{}, id.ID{})

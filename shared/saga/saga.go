@@ -125,7 +125,7 @@ func LeaseLost(err error) bool { return postgres.HasCode(err, postgres.LeaseLost
 
 const finishSaga = `
 	UPDATE transaction_saga
-	SET state = 'done', outcome = $2, rule = nullif($3, ''), evidence_id = $4,
+	SET state = 'done', outcome = $2, rule = coalesce(nullif($3, ''), rule), evidence_id = coalesce($4, evidence_id),
 	    lease_token = NULL, lease_until = NULL, due_at = NULL, updated_at = $5
 	WHERE id = $1 AND state <> 'done'`
 
@@ -160,12 +160,12 @@ func QueueOutcome(b *pgx.Batch, a provider.Attempt, o provider.Outcome, unsent b
 	b.Queue(closeAttempt, a.OwnerID, a.Number, o, unsent, now)
 }
 
-const hurrySaga = `UPDATE transaction_saga SET tries = 0 WHERE id = $1 AND state = 'leased'`
+const resolveSaga = `UPDATE transaction_saga SET rule = $2, evidence_id = $3 WHERE id = $1 AND state <> 'done'`
 
-// QueueHurry lets a saga that a worker holds be carried on soon after, as if for the first
-// time.
-func QueueHurry(b *pgx.Batch, saga id.ID) {
-	b.Queue(hurrySaga, saga)
+// QueueResolved notes the rule by which what was unknown of an open saga became known to
+// be pending. The rule stays when the saga is closed by one who has none to name.
+func QueueResolved(b *pgx.Batch, saga id.ID, rule string, evidence id.ID) {
+	b.Queue(resolveSaga, saga, rule, evidence)
 }
 
 const takeLease = `
