@@ -135,6 +135,9 @@
 //	  {"event": "payment_intent.*", "probability": 0.2, "fault": "webhook_reorder"},
 //	  {"metadata": {"order": "17"}, "times": 1, "fault": "late_500; for=30m"}]}
 //
+// Credentials are replaced by SetCredentials, so that a rolled key and a revoked one can be
+// met as well. OnHang tells when a request has begun to hang.
+//
 // # Time
 //
 // Now gives the time of everything but delay_ and the network. Nothing waits for
