@@ -43,6 +43,10 @@ func (s *Service) ApplyEvent(ctx context.Context, providerName string, e provide
 			return fault.New(fault.Internal, "%s sent event %s about payment %s, which is at %s", providerName, e.ID, payment, d.Provider)
 		}
 		for _, f := range e.Facts {
+			if s.goesOn(d, f, providerName) {
+				effects = append(effects, fmt.Sprintf("%s.%s: left to its worker", f.Kind, f.State))
+				continue
+			}
 			effect, err := d.apply(f, providerName)
 			if err != nil {
 				return err
@@ -65,6 +69,27 @@ func (s *Service) ApplyEvent(ctx context.Context, providerName string, e provide
 	s.measure(ctx, d, RuleWebhook)
 	s.after(payment, next)(ctx)
 	return strings.Join(effects, "; "), nil
+}
+
+// goesOn reports whether the fact is a decline after which the worker that is calling the
+// provider now takes the payment to another. Recording it is theirs: an event that is
+// quicker than the reply must not make the payment FAILED.
+func (s *Service) goesOn(d *dossier, f provider.Fact, from string) bool {
+	if f.Kind != provider.KindAuthorization || f.State != provider.StateFailed || f.Refusal == nil || d.sentToPayer(f) {
+		return false
+	}
+	sg := d.exclusive()
+	calling := sg != nil && sg.Kind == provider.Authorize && sg.State == saga.Leased && sg.Provider == from
+	return calling && d.Status == Pending && d.now.Before(d.ExpiresAt) && d.Route.waits() &&
+		s.Providers[from] != nil && s.Providers[from].Capabilities().Elsewhere[f.Refusal.Code]
+}
+
+// sentToPayer reports whether the object of the fact is known to have required the payer's
+// action: the call that made it is over.
+func (d *dossier) sentToPayer(f provider.Fact) bool {
+	return slices.ContainsFunc(d.known, func(k knownFact) bool {
+		return k.ObjectID == f.ObjectID && k.Kind == f.Kind && k.State == provider.StateRequiresAction
+	})
 }
 
 // confirm asks the provider what a hint is about, and keeps what it answers.
@@ -97,15 +122,7 @@ func (s *Service) confirm(ctx context.Context, name string, payment id.ID, e pro
 // seen to have approved: the rest is ours to do.
 func (s *Service) payerCameBack(b *pgx.Batch, d *dossier, facts []provider.Fact, from string) *wake {
 	sg := d.exclusive()
-	if sg == nil || sg.Kind != provider.Authorize || sg.Provider != from || !approvedByPayer(facts) {
-		return nil
-	}
-	switch sg.State {
-	case saga.Leased:
-		saga.QueueHurry(b, sg.ID) // whoever is asking now may have asked too early
-		return nil
-	case saga.AwaitingPayer:
-	default:
+	if sg == nil || sg.Kind != provider.Authorize || sg.State != saga.AwaitingPayer || sg.Provider != from || !approvedByPayer(facts) {
 		return nil
 	}
 	saga.QueueRelease(b, sg.ID, saga.AwaitingProvider, d.now, sg.Tries, d.now)
@@ -117,6 +134,13 @@ func (s *Service) payerCameBack(b *pgx.Batch, d *dossier, facts []provider.Fact,
 func approvedByPayer(facts []provider.Fact) bool {
 	return slices.ContainsFunc(facts, func(f provider.Fact) bool {
 		return f.Kind == provider.KindAuthorization && f.State == provider.StateApproved
+	})
+}
+
+// approved reports whether the payer is known to have approved at the payment's provider.
+func (d *dossier) approved() bool {
+	return slices.ContainsFunc(d.known, func(k knownFact) bool {
+		return k.Provider == d.Provider && k.Kind == provider.KindAuthorization && k.State == provider.StateApproved
 	})
 }
 

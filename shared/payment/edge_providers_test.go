@@ -256,3 +256,99 @@ func TestAMerchantIsNotToldWhyAProviderWasNotCalled(t *testing.T) {
 		t.Errorf("%d of 2 reasons are kept", n)
 	}
 }
+
+// The provider's event that it declined comes before its reply does.
+func TestADeclineThatIsToldTwice(t *testing.T) {
+	t.Parallel()
+	for name, state := range map[string]provider.State{"declined": provider.StateFailed, "only made": provider.StatePending} {
+		w := newTown(t)
+		h := &hooked{Adapter: w.Providers["stripe"]}
+		h.after = func(call provider.Call) {
+			payment := call.Attempt().Request.PaymentID
+			found := h.Find(t.Context(), provider.Query{Account: "test", PaymentID: payment, Since: epoch})
+			for i := range found.Facts {
+				found.Facts[i].State = state
+			}
+			if _, err := w.ApplyEvent(t.Context(), "stripe", provider.Event{ID: "evt_1", PaymentID: payment, Facts: found.Facts}, w.NewID()); err != nil {
+				t.Error(err)
+			}
+		}
+		w.Providers["stripe"] = h
+		in := w.params(Manual)
+		in.PaymentMethod, in.Alternatives = "pm_card_chargeDeclinedProcessingError", []Alternative{{PaymentMethod: "paypal"}}
+		p := w.pay(in)
+		if p.Status != Pending || p.Provider != "paypal" || p.NextAction == nil {
+			t.Errorf("%s: %s at %s", name, p.Status, p.Provider)
+		}
+		w.carryOn()
+		if got := w.strings(`SELECT kind || ' ' || provider || ' ' || state FROM obligations`); len(got) != 1 || got[0] != "void stripe done" {
+			t.Errorf("%s: obligations %v", name, got)
+		}
+		w.fold()
+		w.gapless()
+	}
+}
+
+// The payer authorizes the transfer while it is being cancelled.
+func TestACancelThatComesTooLateForATransfer(t *testing.T) {
+	t.Parallel()
+	for name, after := range map[string]time.Duration{"by the merchant": 0, "given up": 30 * time.Hour} {
+		w := newTown(t)
+		p := w.state(w.must(w.Create(t.Context(), w.caller, w.key("/v1/payments"), w.byBank())))
+		h := &hooked{Adapter: w.Providers["bank"]}
+		h.before = func(call provider.Call) *provider.Result {
+			if call.Attempt().Request.Step == provider.Void {
+				h.before = nil
+				if err := w.bank.CompleteFlow(path.Base(p.NextAction.RedirectURL), "authorise"); err != nil {
+					t.Error(err)
+				}
+			}
+			return nil
+		}
+		w.Providers["bank"] = h
+		if after > 0 {
+			w.pass(after, time.Hour)
+		} else if got := w.state(w.must(w.cancel(p))); got.Status != Pending || deref(got.PendingOperation) != "cancel" {
+			t.Errorf("%s: %s, pending %v", name, got.Status, deref(got.PendingOperation))
+		}
+		w.pass(6*time.Hour, 10*time.Minute)
+		if got := w.get(p); got.Status != Captured || got.PendingOperation != nil {
+			t.Errorf("%s: %s, pending %v", name, got.Status, deref(got.PendingOperation))
+		}
+		w.wantDone(p, map[string]int{"bank authorize": 1, "bank capture": 1})
+		if n := w.count(`SELECT count(*) FROM obligations`); n > 0 {
+			t.Errorf("%s: %d obligations", name, n)
+		}
+		w.fold()
+	}
+}
+
+// The circuit is open when the payer has approved: the authorization waits, and can still
+// be called off.
+func TestACancelOfWhatThePayerHasApproved(t *testing.T) {
+	t.Parallel()
+	for _, cancelled := range []bool{true, false} {
+		w := newTown(t)
+		p := w.state(w.must(w.Create(t.Context(), w.caller, w.key("/v1/payments"), w.byPayPal(Manual))))
+		g := w.gated("paypal")
+		g.open = true
+		w.approve(p, providersim.PayPalApproves)
+		w.hint(p, "paypal")
+		w.carryOn()
+		if got := w.strings(`SELECT kind || ' ' || state FROM transaction_saga WHERE state <> 'done'`); len(got) != 1 || got[0] != "authorize scheduled" {
+			t.Fatalf("it waits as %v", got)
+		}
+		want, done := Authorized, map[string]int{"paypal authorize": 1}
+		if cancelled {
+			w.must(w.cancel(p))
+			want, done = Canceled, nil
+		}
+		w.pass(20*time.Minute, time.Minute) // past expires_at, which is for what was never sent
+		g.open = false
+		w.pass(40*time.Minute, time.Minute)
+		if got := w.get(p); got.Status != want || got.PendingOperation != nil {
+			t.Errorf("%s, pending %v; want %s", got.Status, deref(got.PendingOperation), want)
+		}
+		w.wantDone(p, done)
+	}
+}

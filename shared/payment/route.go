@@ -95,6 +95,11 @@ func (r *Route) at(name string) *Candidate {
 	return &r.Candidates[i]
 }
 
+// waits reports whether a candidate has not been tried yet.
+func (r *Route) waits() bool {
+	return r != nil && slices.ContainsFunc(r.Candidates, func(c Candidate) bool { return c.State == Waiting })
+}
+
 func (r *Route) methodType() *string {
 	if r == nil {
 		return nil
