@@ -2,6 +2,7 @@ package providertest
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/tollgate/tollgate/shared/provider"
@@ -98,8 +99,8 @@ func (o *observed) stepViolations(when string, r provider.Result, effects []prov
 	done := o.done(effects)
 	switch r.Outcome {
 	case provider.Approved:
-		if len(r.Facts) == 0 {
-			add("without facts")
+		if want := proofs[o.spot.Step]; !slices.ContainsFunc(r.Facts, func(f provider.Fact) bool { return f.Kind == want.Kind && f.State == want.State }) {
+			add("without facts that say so: %s", Facts(r.Facts))
 		}
 		if o.moves != "" && effects != nil && done != 1 {
 			add("and it was done %d times", done)
@@ -157,6 +158,14 @@ func (o *observed) echo(when string, facts []provider.Fact) (broken []string) {
 		}
 	}
 	return broken
+}
+
+// proofs are the facts that a step's approval comes with.
+var proofs = map[provider.Step]provider.Fact{
+	provider.Authorize: {Kind: provider.KindAuthorization, State: provider.StateAuthorized},
+	provider.Capture:   {Kind: provider.KindCapture, State: provider.StateSucceeded},
+	provider.Void:      {Kind: provider.KindAuthorization, State: provider.StateCanceled},
+	provider.Refund:    {Kind: provider.KindRefund, State: provider.StateSucceeded},
 }
 
 // kindOf is the kind of object that a step makes or changes.

@@ -6,7 +6,6 @@ import (
 
 	"github.com/tollgate/tollgate/shared/money"
 	"github.com/tollgate/tollgate/shared/provider"
-	"github.com/tollgate/tollgate/shared/provider/providersim"
 )
 
 // Life is a payment's life, or something else that happens to one, as far as the provider
@@ -284,14 +283,4 @@ func outOfWindow(b *Bench) {
 			}
 		}
 	}
-}
-
-// counted is how many of some kind are among effects.
-func counted(effects []providersim.Effect, kind providersim.EffectKind) (n int) {
-	for _, e := range effects {
-		if e.Kind == kind {
-			n++
-		}
-	}
-	return n
 }

@@ -142,3 +142,13 @@ func Summary(facts []provider.Fact) string {
 	}
 	return strings.Join(words, ", ")
 }
+
+// counted is how many of some kind are among effects.
+func counted(effects []providersim.Effect, kind providersim.EffectKind) (n int) {
+	for _, e := range effects {
+		if e.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
