@@ -1,0 +1,148 @@
+package chaos
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"flag"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tollgate/tollgate/shared/id"
+	"github.com/tollgate/tollgate/shared/payment"
+	"github.com/tollgate/tollgate/shared/postgres/pgtest"
+)
+
+var (
+	seedFlag = flag.Uint64("chaos.seed", 0, "run the schedule of this seed, or with -chaos.n as many from it on; 0: the fixed ones and fresh ones")
+	manyFlag = flag.Int("chaos.n", 0, "how many schedules to run; 0: 200, or the one of -chaos.seed")
+)
+
+// fixed is how many schedules have the same seeds in every run; as many have fresh ones.
+const fixed = 100
+
+// TestSchedules is the whole of it. What fails is reproduced by
+//
+//	go test ./shared/local/chaos -run TestSchedules -chaos.seed=N
+func TestSchedules(t *testing.T) {
+	seeds := seedsToRun(t)
+	var mu sync.Mutex
+	seen := map[string]int{}
+	failed := 0
+	for batch := range slices.Chunk(seeds, 200) { // the audit log is folded as a whole
+		pool := pgtest.Pool(t)
+		merchants := map[id.ID]uint64{}
+		var g errgroup.Group
+		g.SetLimit(runtime.GOMAXPROCS(0))
+		for _, seed := range batch {
+			g.Go(func() error {
+				o, err := Run(t.Context(), pool, seed)
+				if err != nil {
+					return err
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				merchants[o.Merchant] = seed
+				for what, n := range o.Seen {
+					seen[what] += n
+				}
+				if len(o.Broken) > 0 {
+					failed++
+					report(t, o)
+				}
+				return nil
+			})
+		}
+		if err := g.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		foldAudit(t, pool, merchants)
+		pool.Close()
+	}
+	for _, what := range slices.Sorted(maps.Keys(seen)) {
+		t.Logf("%6d %s", seen[what], what)
+	}
+	if failed > 0 {
+		t.Errorf("%d of %d schedules failed", failed, len(seeds))
+	}
+}
+
+func seedsToRun(t *testing.T) (seeds []uint64) {
+	switch n := max(*manyFlag, 1); {
+	case *seedFlag != 0 || *manyFlag != 0:
+		first := *seedFlag
+		if first == 0 {
+			first = fresh()
+		}
+		for i := range n {
+			seeds = append(seeds, first+uint64(i))
+		}
+		t.Logf("seeds %d to %d", seeds[0], seeds[len(seeds)-1])
+	default:
+		first := fresh()
+		for i := range uint64(fixed) {
+			seeds = append(seeds, i+1, first+i)
+		}
+		t.Logf("seeds 1 to %d, and fresh ones from %d on", fixed, first)
+	}
+	return seeds
+}
+
+func fresh() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return binary.LittleEndian.Uint64(b[:]) >> 12
+}
+
+// report prints one failure with everything that led to it.
+func report(t *testing.T, o *Outcome) {
+	t.Errorf("seed %d (go test ./shared/local/chaos -run TestSchedules -chaos.seed=%d):\n%s\n\nbroken:\n%s",
+		o.Seed, o.Seed, strings.Join(o.Steps, "\n"), strings.Join(o.Broken, "\n"))
+}
+
+// foldAudit checks that the audit log gives every payment and refund back.
+func foldAudit(t *testing.T, pool *pgxpool.Pool, merchants map[id.ID]uint64) {
+	wrong, err := payment.AuditMismatches(t.Context(), pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range wrong {
+		table, key, _ := strings.Cut(row, " ")
+		var merchant id.ID
+		if err := pool.QueryRow(t.Context(), fmt.Sprintf(`SELECT merchant_id FROM %s WHERE id = $1`, table), key).Scan(&merchant); err != nil {
+			t.Error(err)
+		}
+		t.Errorf("seed %d: the audit log does not give %s back", merchants[merchant], row)
+	}
+}
+
+// The same seed makes the same schedule, or the seed of a failure would say nothing.
+func TestASeedMakesOneSchedule(t *testing.T) {
+	t.Parallel()
+	for _, seed := range []uint64{7, fresh()} {
+		var steps [2][]string
+		for i := range steps {
+			o, err := Run(context.Background(), pgtest.Pool(t), seed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			steps[i] = o.Steps
+		}
+		if !slices.Equal(steps[0], steps[1]) {
+			for i := range min(len(steps[0]), len(steps[1])) {
+				if steps[0][i] != steps[1][i] {
+					t.Fatalf("seed %d: step %d is\n%s\nand the second time\n%s", seed, i, steps[0][i], steps[1][i])
+				}
+			}
+			t.Fatalf("seed %d: %d steps, and the second time %d", seed, len(steps[0]), len(steps[1]))
+		}
+	}
+}

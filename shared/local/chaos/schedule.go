@@ -1,0 +1,282 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/tollgate/tollgate/shared/id"
+	"github.com/tollgate/tollgate/shared/payment"
+	"github.com/tollgate/tollgate/shared/provider/breaker"
+	"github.com/tollgate/tollgate/shared/provider/providersim"
+	"github.com/tollgate/tollgate/shared/saga"
+)
+
+func pow(x, y float64) float64 { return math.Pow(x, y) }
+
+// Outcome is what came of a schedule.
+type Outcome struct {
+	Seed     uint64
+	Merchant id.ID
+	Steps    []string       // what was done, with the time since the world began
+	Broken   []string       // what must not have happened
+	Seen     map[string]int // how often what happened, to know what the schedules reach
+}
+
+// Run makes the world of a seed, and takes it through its schedule.
+func Run(ctx context.Context, pool *pgxpool.Pool, seed uint64) (*Outcome, error) {
+	w, err := newWorld(ctx, pool, seed)
+	if err != nil {
+		return nil, fmt.Errorf("chaos: make the world of seed %d: %w", seed, err)
+	}
+	defer w.close()
+	for range leastSteps + w.rand.IntN(mostSteps-leastSteps) {
+		w.step()
+	}
+	w.settle()
+	seen := w.judge()
+	return &Outcome{Seed: seed, Merchant: w.caller.MerchantID, Steps: w.steps, Broken: w.broken, Seen: seen}, nil
+}
+
+const (
+	leastSteps = 15
+	mostSteps  = 80
+	mostAsked  = 5 // payments in one schedule
+)
+
+// thing is something that may happen next, and how likely it is.
+type thing struct {
+	weight int
+	do     func(*world)
+}
+
+func things() []thing {
+	return []thing{
+		{7, (*world).askSome},
+		{9, (*world).shop},
+		{26, (*world).operate},
+		{8, (*world).repeat},
+		{12, (*world).payer},
+		{16, (*world).handIn},
+		{14, (*world).carryOn},
+		{14, (*world).timePasses},
+		{3, (*world).windowCloses},
+		{16, (*world).fault},
+		{6, (*world).plan},
+		{7, (*world).outage},
+		{3, (*world).slowness},
+		{2, (*world).shut},
+		{3, (*world).release},
+		{2, (*world).operator},
+	}
+}
+
+// step does one thing, drawn by its weight.
+func (w *world) step() {
+	if len(w.requests) == 0 {
+		w.ask()
+		return
+	}
+	total := 0
+	for _, t := range things() {
+		total += t.weight
+	}
+	n := w.rand.IntN(total)
+	for _, t := range things() {
+		if n -= t.weight; n < 0 {
+			t.do(w)
+			return
+		}
+	}
+}
+
+func (w *world) askSome() {
+	asked := 0
+	for _, r := range w.requests {
+		if r.what == "create" {
+			asked++
+		}
+	}
+	if asked < mostAsked {
+		w.ask()
+	}
+}
+
+// shop takes a new payment some of the way that payments are meant to go, through whatever
+// trouble there is.
+func (w *world) shop() {
+	before := len(w.requests)
+	w.askSome()
+	if len(w.requests) == before {
+		return
+	}
+	if w.chance(0.2) {
+		w.fault()
+	}
+	for range 1 + w.rand.IntN(4) {
+		p := w.latest()
+		switch {
+		case p == nil:
+			return
+		case p.Status == payment.Pending && p.Page != nil:
+			w.answerPage(*p.Page, true)
+		case p.Status == payment.Authorized || p.Status == payment.Captured:
+			w.operateOn(*p)
+		}
+		if w.chance(0.7) {
+			w.elapse(w.between(time.Second, 20*time.Minute), true)
+		}
+		for w.chance(0.7) {
+			w.handIn()
+		}
+	}
+}
+
+func (w *world) latest() *paid {
+	all := w.payments()
+	if len(all) == 0 {
+		return nil
+	}
+	return &all[len(all)-1]
+}
+
+// carryOn has workers do what is due, as the sweep and its tasks would, until nothing is,
+// or for some rounds.
+func (w *world) carryOn() {
+	for range 4 {
+		if !w.round() {
+			return
+		}
+	}
+}
+
+// round does what is due now, and reports whether anything was.
+func (w *world) round() bool {
+	w.quiet()
+	const sagas = `SELECT id, kind || ' ' || state AS type FROM transaction_saga
+		WHERE merchant_id = $1 AND state <> 'done' AND coalesce(lease_until, due_at) <= $2 ORDER BY created_at, id`
+	const obligations = `SELECT id, kind || ' ' || provider AS type FROM obligations
+		WHERE merchant_id = $1 AND state = 'open' AND due_at <= $2 ORDER BY opened_at, id`
+	did := false
+	for _, s := range query[event](w, sagas, w.caller.MerchantID, w.now()) {
+		did = true
+		w.did("resume %s", s.Type)
+		if _, err := w.work(func() error { return w.service.Resume(w.ctx, payment.Wake{SagaID: s.ID, Try: -1}) }); err != nil && !lostLease(err) {
+			w.breaks("resuming %s: %v", s.Type, err)
+		}
+	}
+	for _, o := range query[event](w, obligations, w.caller.MerchantID, w.now()) {
+		did = true
+		w.did("discharge %s", o.Type)
+		if _, err := w.work(func() error { return w.service.Discharge(w.ctx, o.ID) }); err != nil {
+			w.breaks("discharging %s: %v", o.Type, err)
+		}
+	}
+	for _, e := range w.events(true) {
+		did = true
+		w.apply(e)
+	}
+	return did
+}
+
+// lostLease reports whether a worker came back to find that another has its saga: that is
+// told as an error, so that its task is tried again.
+func lostLease(err error) bool {
+	for ; err != nil; err = errors.Unwrap(err) {
+		if saga.LeaseLost(err) {
+			return true
+		}
+	}
+	return false
+}
+
+// timePasses lets seconds or days go by, with workers at it or not.
+func (w *world) timePasses() {
+	d := w.between(time.Second, 12*time.Hour)
+	if w.chance(0.1) {
+		d = w.between(12*time.Hour, 8*24*time.Hour)
+	}
+	w.elapse(d, w.chance(0.7))
+}
+
+// windowCloses goes to just before or after the end of a key window.
+func (w *world) windowCloses() {
+	window := pick(w, []time.Duration{6 * time.Hour, 6 * time.Hour, 24 * time.Hour, 24 * time.Hour, 24 * time.Hour, 45 * 24 * time.Hour})
+	slack := pick(w, []time.Duration{-2*time.Hour - time.Minute, -time.Hour, -time.Minute, time.Minute, 11 * time.Minute})
+	w.elapse(window+slack, w.chance(0.3))
+}
+
+func (w *world) elapse(d time.Duration, busy bool) {
+	w.did("%v pass, busy: %t", d, busy)
+	if d > 12*time.Hour && w.doors.down {
+		w.doors.down = false // events that nobody takes for three days are lost for ever
+	}
+	if !busy {
+		w.pass(d)
+		return
+	}
+	for range 3 {
+		w.pass(d / 3)
+		w.carryOn()
+	}
+}
+
+// settle ends the trouble and lets time go past every window, with everything done that
+// falls due.
+func (w *world) settle() {
+	w.did("the trouble ends")
+	w.calm, w.calmAt, w.mishap = true, w.now(), nil
+	w.doors.down = false
+	for _, h := range w.hosts {
+		h.away, h.slow = false, 0
+		if err := h.SetPlan(providersim.Plan{}); err != nil {
+			panic(err)
+		}
+		if err := breaker.Reset(w.ctx, w.control, h.name, "chaos", "the trouble is over", w.now()); err != nil {
+			panic(err)
+		}
+	}
+	if err := w.deploy(); err != nil {
+		panic(err)
+	}
+	for _, d := range calmDown {
+		w.pass(d)
+		for rounds := 0; w.takeIn() || w.round(); rounds++ {
+			if rounds > 50 {
+				w.breaks("work is due without end")
+				return
+			}
+		}
+	}
+}
+
+// calmDown is how time goes when the trouble is over: 60 days, which is more than PayPal's
+// 45 for a key.
+var calmDown = func() (steps []time.Duration) {
+	for _, m := range []int{0, 1, 1, 2, 5, 10, 20, 40, 60, 60, 120, 240, 240, 480, 720, 720, 1440, 1440, 1440} {
+		steps = append(steps, time.Duration(m)*time.Minute+time.Second)
+	}
+	for range 9 {
+		steps = append(steps, 6*24*time.Hour)
+	}
+	return steps
+}()
+
+// takeIn hands in all webhooks that came.
+func (w *world) takeIn() bool {
+	w.quiet()
+	came := w.webhooks
+	w.webhooks = nil
+	for _, h := range came {
+		w.ingest(h)
+	}
+	open := w.events(false)
+	for _, e := range open {
+		w.apply(e)
+	}
+	return len(came) > 0
+}
