@@ -238,6 +238,7 @@ func (s *system) places() {
   -H "Idempotency-Key: curl-$(date +%%s%%N)" \
   -d '{"amount": 5000, "currency": "JPY", "payment_method": "pm_card_visa", "capture_method": "manual"}'`,
 		s.stack.GatewayURL, s.api.APIKey)
+	s.line("\nWith \"payment_method\": \"paypal\", or \"bank_transfer\" in GBP or EUR, and a \"return_url\", the answer has the payer's page.")
 	s.line("\nWebhooks that the shop gets are shown as they come. Ctrl-C ends everything.")
 }
 
