@@ -135,3 +135,38 @@ func TestAProviderHangs(t *testing.T) {
 	w.wantEvents(p, "payment.authorized")
 	w.wantEffects(p, map[string]int{"authorize": 1})
 }
+
+// With Stripe away a payment goes where else its merchant lets it, provably only there.
+func TestAPaymentGoesElsewhere(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, stack.Options{})
+	if err := w.TakeAway(stripe.Name); err != nil {
+		t.Fatal(err)
+	}
+	p := w.post(http.StatusAccepted, "/v1/payments",
+		pay("pm_card_visa", body{"return_url": back, "alternatives": []body{{"payment_method": "paypal"}}}))
+	if p.Provider != "paypal" {
+		t.Fatal(p)
+	}
+	if err := w.BringBack(stripe.Name); err != nil {
+		t.Fatal(err)
+	}
+	w.payer(p, providersim.PayPalApproves)
+	w.advance(time.Minute)
+	w.wantEvents(p, "payment.requires_action", "payment.authorized")
+	if c := w.post(http.StatusOK, "/v1/payments/"+p.ID+"/capture", body{}); c.Status != "CAPTURED" {
+		t.Error(c)
+	}
+	w.advance(time.Hour)
+	w.wantEffects(p, map[string]int{"authorize": 1, "capture": 1})
+	if n := len(w.Stripe.Effects()); n != 0 {
+		t.Errorf("Stripe did %d things about it", n)
+	}
+	var tried []string
+	for _, a := range w.read(p).Attempts {
+		tried = append(tried, a.Provider+" "+a.Outcome)
+	}
+	if len(tried) == 0 || tried[0] != "stripe not_sent" || tried[len(tried)-1] != "paypal approved" {
+		t.Errorf("the attempts are %q", tried)
+	}
+}

@@ -97,8 +97,11 @@ type answer struct {
 	Failure *struct {
 		Code string `json:"code"`
 	} `json:"failure"`
-	Refunds []answer `json:"refunds"`
-	Events  []answer `json:"events"`
+	Provider string   `json:"provider"`
+	Attempts []answer `json:"attempts"`
+	Outcome  string   `json:"outcome"` // of an attempt
+	Refunds  []answer `json:"refunds"`
+	Events   []answer `json:"events"`
 
 	http shop.Answer
 }
