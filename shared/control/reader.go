@@ -56,51 +56,62 @@ func NewReader[T any](store Store, path string, now func() time.Time, log *slog.
 func (r *Reader[T]) Get(ctx context.Context) Reading[T] {
 	now := r.now()
 	r.mu.Lock()
-	age := r.last.age(now)
-	if age < freshFor {
-		defer r.mu.Unlock()
-		return r.last
+	defer r.mu.Unlock()
+	var late <-chan time.Time
+	for {
+		age, silent := r.last.age(now), !r.last.Silent.IsZero()
+		if age >= freshFor && r.flight == nil && !(silent && since(r.started, now) < freshFor) {
+			r.fetch(ctx, now)
+		}
+		if age < usableFor || silent {
+			return r.last
+		}
+		if late == nil {
+			timer := time.NewTimer(maxWait)
+			defer timer.Stop()
+			late = timer.C
+		}
+		if !r.wait(ctx, late) {
+			return r.last
+		}
+		// The fetch may have begun long ago, before the instance was frozen: then its reading is too old as well.
 	}
-	silent := !r.last.Silent.IsZero()
-	if r.flight == nil && !(silent && since(r.started, now) < freshFor) {
-		r.fetch(ctx, now)
-	}
-	flight, wait := r.flight, age >= usableFor && !silent
-	last := r.last
+}
+
+// wait waits for the fetch under way, with mu held but for that time, and tells whether it ended.
+func (r *Reader[T]) wait(ctx context.Context, late <-chan time.Time) bool {
+	flight := r.flight
 	r.mu.Unlock()
-	if !wait || flight == nil {
-		return last
-	}
-	timer := time.NewTimer(maxWait)
-	defer timer.Stop()
+	defer r.mu.Lock()
 	select {
 	case <-flight:
+		return true
 	case <-ctx.Done(): // the caller's end says nothing about the store
-	case <-timer.C:
+		return false
+	case <-late:
 		r.mu.Lock()
+		defer r.mu.Unlock()
 		if r.flight == flight {
 			r.fails(ctx, context.DeadlineExceeded)
 		}
-		r.mu.Unlock()
+		return false
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.last
 }
 
-// age is the time since the reading. Where the clock was set back it is as good as none.
+// age is the time since the reading. Requests read the clock at about the same time, in any order; but where it was
+// set back, a reading is as good as none.
 func (r Reading[T]) age(now time.Time) time.Duration {
-	if r.At.IsZero() || now.Before(r.At) {
+	if r.At.IsZero() || r.At.Sub(now) > freshFor {
 		return usableFor
 	}
-	return now.Sub(r.At)
+	return max(now.Sub(r.At), 0)
 }
 
 func since(t, now time.Time) time.Duration {
-	if now.Before(t) {
+	if t.Sub(now) > freshFor {
 		return freshFor
 	}
-	return now.Sub(t)
+	return max(now.Sub(t), 0)
 }
 
 // fetch starts a read, with mu held.

@@ -165,6 +165,24 @@ func TestAStoreThatHangsIsWaitedForOnce(t *testing.T) {
 	})
 }
 
+// An instance is frozen for an hour with a read under way, whose answer is an hour old when it is looked at.
+func TestAReadThatBeganLongAgoIsNotEnough(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &shelf{Memory: control.NewMemory()}
+		var frozen time.Duration
+		r := control.NewReader[page](s, "pages/a", func() time.Time { return time.Now().Add(frozen) }, nil)
+		s.write(t, 1)
+		sees(t, r, 1, 0)
+		pass(time.Second)
+		s.set(nil, 80*time.Millisecond)
+		sees(t, r, 1, 0) // begins to read what there is now
+		s.write(t, 2)
+		frozen = time.Hour
+		sees(t, r, 2, 200*time.Millisecond)
+	})
+}
+
 func TestAStoreThatFailsIsAskedOnceASecond(t *testing.T) {
 	read(t, func(t *testing.T, s *shelf, r *control.Reader[page]) {
 		s.write(t, 1)

@@ -83,6 +83,7 @@ type Breaker struct {
 	o        Options
 	instance string
 	doc      *control.Reader[Circuit] // nil without a store
+	patience time.Duration            // maxWait
 
 	mu      sync.Mutex
 	shared  control.Reading[Circuit] // what all instances agreed on when it was last heard
@@ -120,7 +121,7 @@ func New(o Options) *Breaker {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	b := &Breaker{o: o, instance: o.NewID().String(), told: -1}
+	b := &Breaker{o: o, instance: o.NewID().String(), patience: maxWait, told: -1}
 	if o.Store != nil {
 		b.doc = control.NewReader[Circuit](o.Store, path(o.Provider), o.Now, o.Log)
 	}

@@ -71,7 +71,7 @@ func (b *Breaker) record(ctx context.Context, p Permit, failed, slow bool) {
 	b.tell(ctx, now)
 	joined := b.join(ctx, now)
 	b.mu.Unlock()
-	wait(joined)
+	b.wait(joined)
 }
 
 // join starts to tell the others what this instance has come to by itself, with mu held. It returns when that is
@@ -113,11 +113,11 @@ func (b *Breaker) write(ctx context.Context, now time.Time, change func(Circuit)
 	return done
 }
 
-func wait(done <-chan struct{}) {
+func (b *Breaker) wait(done <-chan struct{}) {
 	if done == nil {
 		return
 	}
-	timer := time.NewTimer(maxWait)
+	timer := time.NewTimer(b.patience)
 	defer timer.Stop()
 	select {
 	case <-done:
@@ -171,7 +171,7 @@ func (b *Breaker) askForLease(ctx context.Context, now time.Time, lease string) 
 		}
 	})
 	b.mu.Unlock()
-	wait(done)
+	b.wait(done)
 	b.mu.Lock()
 	left = true
 	return p, answered
@@ -191,7 +191,7 @@ func (b *Breaker) report(ctx context.Context, p Permit, found finding) {
 		done = b.join(ctx, now)
 	}
 	b.mu.Unlock()
-	wait(done)
+	b.wait(done)
 }
 
 // tellFinding starts to tell all what a probe of theirs found.

@@ -69,6 +69,7 @@ func work(text string) error {
 	}
 	now := clock.Remote(s.Clock)
 	w := worker{provider: s.Provider, store: store, breaker: instance(store, now)}
+	w.breaker.SetPatience(5 * time.Second)
 	w.say(isReady)
 	for in := json.NewDecoder(os.Stdin); ; {
 		var o order
@@ -355,7 +356,7 @@ func (f *fleet) storm(workers []*process) []int {
 		if rounds == 20 {
 			f.t.Fatalf("%d probes after %d rounds, want 5", all, rounds)
 		}
-		f.pass(time.Second)
+		f.passed(time.Second, workers)
 	}
 	if all != 5 {
 		f.t.Errorf("%v probes, want 5", has)
