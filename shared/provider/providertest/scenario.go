@@ -133,6 +133,7 @@ func deployed(b *Bench) {
 			b.Expect(spot.Name+", cut off", b.First(a), provider.Unknown)
 			sent := b.Sent()[began:]
 
+			b.Advance(5 * time.Minute)
 			b.SetCredentials(next)
 			if b.Forget != nil {
 				b.Forget()
@@ -141,7 +142,7 @@ func deployed(b *Bench) {
 			began = len(b.Sent())
 			b.went(spot, b.ReplayBy(later, stored(b, a)))
 			b.times(spot, r, 1)
-			b.same(spot, sent, b.Sent()[began:])
+			b.same(spot, sent, b.Sent()[began:], fault == "drop_before")
 			b.SetCredentials(credential)
 		}
 	}
@@ -161,7 +162,8 @@ func stored(b *Bench, a provider.Attempt) provider.Attempt {
 }
 
 // same compares the changes that a replay asked for with those that the first call did.
-func (b *Bench) same(spot Spot, first, replay []Sent) {
+// What is missing must have been asked for again.
+func (b *Bench) same(spot Spot, first, replay []Sent, missing bool) {
 	b.t.Helper()
 	byKey := map[string]Sent{}
 	for _, s := range first {
@@ -172,14 +174,19 @@ func (b *Bench) same(spot Spot, first, replay []Sent) {
 	if len(byKey) == 0 {
 		b.t.Errorf("%s was sent without a key", spot.Name)
 	}
+	again := 0
 	for _, s := range replay {
 		was, known := byKey[s.Key]
 		if s.Key == "" || !known {
 			continue // a read, or the step's next request
 		}
+		again++
 		if s.Line != was.Line || s.Body != was.Body {
 			b.t.Errorf("%s was sent as\n%s\n%s\nand replayed as\n%s\n%s", spot.Name, was.Line, was.Body, s.Line, s.Body)
 		}
+	}
+	if missing && again == 0 {
+		b.t.Errorf("%s was replayed under no key of the first call's", spot.Name)
 	}
 }
 
