@@ -60,12 +60,23 @@ type recordedFact struct {
 }
 
 // finish closes one saga; refusal says why, if it was refused. doubted says that its
-// outcome was unknown until now.
+// outcome was unknown until now, and resumed that a worker is at it who may be finding out.
 type finish struct {
-	saga    *saga.Saga
-	outcome string
-	refusal *provider.Refusal
-	doubted bool
+	saga             *saga.Saga
+	outcome          string
+	refusal          *provider.Refusal
+	doubted, resumed bool
+}
+
+// rule is what proved the outcome, "" if nothing was in doubt.
+func (f finish) rule(src Source) string {
+	switch {
+	case src.Rule == RuleWebhook && !f.doubted && !f.resumed:
+		return "" // the webhook was quicker than the reply
+	case src.Rule == "" && f.doubted && src.Name == "lookup":
+		return RuleLookup // it was made for another operation, and showed this one too
+	}
+	return src.Rule
 }
 
 // Source says where facts come from.
@@ -147,7 +158,7 @@ func (d *dossier) become(to Status, event string) {
 }
 
 func (d *dossier) close(s *saga.Saga, outcome string, refusal *provider.Refusal) {
-	f := finish{saga: s, outcome: outcome, refusal: refusal, doubted: s.State == saga.Unknown}
+	f := finish{saga: s, outcome: outcome, refusal: refusal, doubted: s.Doubted(d.now), resumed: s.State == saga.Leased && s.Tries > 0}
 	s.State = saga.Done
 	s.Outcome = &outcome
 	d.finished = append(d.finished, f)
@@ -226,11 +237,7 @@ func (d *dossier) audit(b *pgx.Batch, src Source, r auditRow) {
 // finish closes sagas and stores the answers to the requests that started them.
 func (d *dossier) finish(b *pgx.Batch, src Source) {
 	for _, f := range d.finished {
-		rule := src.Rule
-		if rule == RuleWebhook && !f.doubted {
-			rule = "" // the webhook was quicker than the reply; nothing was in doubt
-		}
-		saga.QueueFinish(b, f.saga.ID, f.outcome, rule, src.Evidence, d.now)
+		saga.QueueFinish(b, f.saga.ID, f.outcome, f.rule(src), src.Evidence, d.now)
 		if a, final := d.answer(f.saga, f.refusal); final {
 			idempotency.QueueAnswer(b, f.saga.ID, a.Status, a.Body, d.now)
 		}

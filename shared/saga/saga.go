@@ -78,6 +78,11 @@ func (s *Saga) Live(now time.Time) bool {
 	return s.State == Leased && s.LeaseUntil.After(now)
 }
 
+// Doubted reports whether the outcome is in doubt: it is unknown, or a worker overstayed.
+func (s *Saga) Doubted(now time.Time) bool {
+	return s.State == Unknown || s.State == Leased && !s.Live(now)
+}
+
 // Columns are the columns of Saga, for queries of other packages that join it.
 const Columns = `id, transaction_id, merchant_id, refund_id, kind, state, provider, amount_minor,
 	lease_token, lease_until, due_at, tries, outcome, request_id, created_at`
