@@ -5,6 +5,9 @@
 // classify an outcome by what is proven, never by what is likely, and hand over
 // facts, which shared/payment applies. A timeout is not a decline, and a reply
 // that can't be read proves nothing.
+//
+// OUTCOMES.md, beside this file, is generated: what each provider can do, and what comes
+// of each fault at each of its requests.
 package provider
 
 import (

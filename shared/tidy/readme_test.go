@@ -18,7 +18,7 @@ func TestTheReadmeIsTrue(t *testing.T) {
 
 var (
 	link      = regexp.MustCompile(`\[([^\]]*)\]\(([^)\s]+)\)`)
-	script    = regexp.MustCompile(`\bscripts/([a-z]+)(?: ([a-z]+ [a-z]+)\b)?`)
+	script    = regexp.MustCompile(`\bscripts/([a-z]+)(?: ([a-z]+ [a-z]+(?:-[a-z]+)*)\b)?`)
 	testName  = regexp.MustCompile(`^Test\w+$`)
 	titleLine = regexp.MustCompile(`(?m)^#+ (.+)$`)
 )
