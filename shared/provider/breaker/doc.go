@@ -33,6 +33,7 @@
 //   - Clocks differ by a second: the circuit half-opens a second early or late, and a lease ends so. A lease is longer
 //     than the longest call by more than that. A circuit that was opened further ahead than it is to be open counts as
 //     half-open.
+//   - A lease comes when the call that asked for it waits no longer: it is given back.
 //   - Done never comes, or twice: a call is missing in the counts or there twice, a probe's lease ends.
 //
 // # Without the store
