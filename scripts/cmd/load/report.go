@@ -1,0 +1,198 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// A report is all that was measured, and what is thought of it.
+type report struct {
+	At       time.Time `json:"at"`
+	Machine  string    `json:"machine"`
+	Sick     string    `json:"sick"`
+	Healthy  string    `json:"healthy"`
+	Rate     int       `json:"rate_per_second"`
+	Runs     []run     `json:"runs"`
+	Outage   *outage   `json:"without_firestore"`
+	Verdicts []verdict `json:"verdicts"`
+}
+
+// A verdict is one bound, and whether it was kept.
+type verdict struct {
+	What string `json:"what"`
+	Want string `json:"want"`
+	Got  string `json:"got"`
+	OK   bool   `json:"ok"`
+}
+
+// The bounds.
+const (
+	maxRatio   = 1.3
+	maxExtra   = 20.0 // ms, where that is more
+	maxOpening = 15.0 // seconds
+	minOpen    = 60.0 // seconds
+	maxApart   = 2.0  // seconds
+	maxProbes  = 5
+
+	// logged is how much later, in seconds, something may be in a log than it was: what is compared are such times.
+	logged = 0.3
+)
+
+// judge holds what was measured against the bounds. Those of time are left out of a rehearsal.
+func (r *report) judge(timed bool) {
+	add := func(ok bool, what, want, got string, args ...any) {
+		r.Verdicts = append(r.Verdicts, verdict{what, want, fmt.Sprintf(got, args...), ok})
+	}
+	if timed {
+		base, beside := r.medians()
+		bound := max(maxRatio*base, base+maxExtra)
+		add(beside <= bound, "isolation", fmt.Sprintf("median p95 beside at most %.1f ms", bound),
+			"%.1f ms alone, %.1f ms beside: %.2fx, %+.1f ms", base, beside, beside/base, beside-base)
+	}
+	for _, run := range r.Runs {
+		add(run.Healthy.through() == run.Healthy.Payments, run.Name+": "+r.Healthy, "all payments through", "%s", run.Healthy.answers())
+		if run.Sick != nil {
+			run.Sick.judge(run.Name, timed, add)
+		}
+	}
+	if o := r.Outage; o != nil {
+		const name = "without Firestore"
+		add(o.Healthy.through() == o.Healthy.Payments, name+": "+r.Healthy, "all payments through", "%s", o.Healthy.answers())
+		add(o.Before.through() == o.Before.Payments && o.Before.Payments > 0, name+": "+r.Sick, "all payments through", "%s", o.Before.answers())
+		add(len(o.Opened) == processes && o.Openers == processes, name+": opens", "in each instance by itself", "%s, by %d", list(o.Opened), o.Openers)
+		if timed {
+			add(len(o.Closed) == processes, name+": closes", "in each instance", "%s", list(o.Closed))
+			add(o.After.through() == o.After.Payments && o.After.Payments > 0, name+": "+r.Sick+" afterwards", "all payments through", "%s", o.After.answers())
+		}
+	}
+}
+
+func (i *illness) judge(name string, timed bool, add func(ok bool, what, want, got string, args ...any)) {
+	first, last := bounds(i.Opened)
+	everywhere := len(i.Opened) == processes
+	if timed {
+		add(everywhere && last <= maxOpening, name+": opens", fmt.Sprintf("everywhere within %.0f s", maxOpening), "%s", list(i.Opened))
+		add(i.Halfway-first >= minOpen-logged, name+": half-opens", fmt.Sprintf("after %.0f s", minOpen), "%.1f s later", i.Halfway-first)
+		least, most := bounds(i.Closed)
+		add(most-least <= maxApart+logged, name+": agree", fmt.Sprintf("within %.0f s of the first to close", maxApart), "%.1f s", most-least)
+	} else {
+		add(everywhere, name+": opens", "everywhere", "in %d instances", len(i.Opened))
+	}
+	add(i.Probes > 0 && i.Probes <= maxProbes, name+": probes", fmt.Sprintf("at most %d in all", maxProbes), "%d", i.Probes)
+	add(len(i.Closed) == processes, name+": closes", "everywhere", "%s", list(i.Closed))
+}
+
+// medians are of the p95 of the runs without the sick provider, and of those with it.
+func (r *report) medians() (alone, beside float64) {
+	var without, with []float64
+	for _, run := range r.Runs {
+		if run.Sick == nil {
+			without = append(without, run.Healthy.P95)
+		} else {
+			with = append(with, run.Healthy.P95)
+		}
+	}
+	return median(without), median(with)
+}
+
+func (r *report) ok() bool {
+	return !slices.ContainsFunc(r.Verdicts, func(v verdict) bool { return !v.OK })
+}
+
+// list writes the values in order, seconds.
+func list(values map[string]float64) string {
+	if len(values) == 0 {
+		return "never"
+	}
+	var all []string
+	for _, v := range slices.Sorted(maps.Values(values)) {
+		all = append(all, fmt.Sprintf("%.1f", v))
+	}
+	return strings.Join(all, " ") + " s"
+}
+
+// print writes the report for people.
+func (r *report) print(out io.Writer) {
+	line := func(format string, args ...any) { _, _ = fmt.Fprintf(out, format+"\n", args...) }
+	line("%s, %s", r.At.Format("2006-01-02 15:04 MST"), r.Machine)
+	rate := "a few payments"
+	if r.Rate > 0 {
+		rate = fmt.Sprintf("%d payments/s", r.Rate)
+	}
+	line("%s to %s, and beside them %s to %s, over %d instances", rate, r.Healthy, rate, r.Sick, processes)
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	row := func(cells ...any) {
+		format := strings.Repeat("%v\t", len(cells)-1) + "%v\n"
+		_, _ = fmt.Fprintf(t, format, cells...)
+	}
+	line("\nWhat %s's payments took, in ms", r.Healthy)
+	row("run", "payments", "p50", "p95", "p99", "max", "late p99", "cpu", "answers")
+	for _, run := range r.Runs {
+		spreadRow(row, run.Name, run.Healthy, fmt.Sprintf("%.0f%%", run.CPU))
+		if run.Sick == nil {
+			continue
+		}
+		for _, p := range run.Sick.Phases {
+			spreadRow(row, fmt.Sprintf("  %.0f-%.0f s, %s", p.From, p.To, p.Name), p.Healthy, "")
+		}
+	}
+	if r.Outage != nil {
+		spreadRow(row, "without Firestore", r.Outage.Healthy, "")
+	}
+	_ = t.Flush()
+	for _, run := range r.Runs {
+		if run.Sick != nil {
+			line("\n%s: what %s's payments were answered, by the seconds since it hung", run.Name, r.Sick)
+			run.Sick.table(row)
+			_ = t.Flush()
+			line("circuit: opened %s (by %d), half-open at %.1f s, %d probes, closed %s; %d calls hung", list(run.Sick.Opened),
+				run.Sick.Openers, run.Sick.Halfway, run.Sick.Probes, list(run.Sick.Closed), run.Sick.Hung)
+		}
+	}
+	line("")
+	for _, v := range r.Verdicts {
+		word := "PASS"
+		if !v.OK {
+			word = "FAIL"
+		}
+		row(word, v.What, v.Want, v.Got)
+	}
+	_ = t.Flush()
+}
+
+func spreadRow(row func(...any), name string, s spread, cpu string) {
+	number := func(v float64) string { return fmt.Sprintf("%.1f", v) }
+	row(name, s.Payments, number(s.P50), number(s.P95), number(s.P99), number(s.Max), number(s.LateP99), cpu, s.answers())
+}
+
+// table has a row for each slice of time, and a column for each answer.
+func (i *illness) table(row func(...any)) {
+	names := map[string]bool{}
+	for _, s := range i.Slices {
+		for name := range s.Sick.Answers {
+			names[name] = true
+		}
+	}
+	columns := slices.Sorted(maps.Keys(names))
+	head := []any{"seconds", "p50 ms", "p95 ms"}
+	for _, name := range columns {
+		head = append(head, name)
+	}
+	row(head...)
+	for _, s := range i.Slices {
+		cells := []any{fmt.Sprintf("%.0f-%.0f", s.From, s.To), fmt.Sprintf("%.0f", s.Sick.P50), fmt.Sprintf("%.0f", s.Sick.P95)}
+		for _, name := range columns {
+			if n := s.Sick.Answers[name]; n > 0 {
+				cells = append(cells, n)
+			} else {
+				cells = append(cells, "")
+			}
+		}
+		row(cells...)
+	}
+}
