@@ -473,3 +473,23 @@ func permutations(n int) iter.Seq[[]int] {
 		extend(nil)
 	}
 }
+
+// Of several attempts only the one that was approved says so.
+func TestOneAttemptIsApproved(t *testing.T) {
+	t.Parallel()
+	w := newTown(t)
+	p := w.state(w.must(w.Create(t.Context(), w.caller, w.key("/v1/payments"), w.byPayPal(Manual))))
+	w.approve(p, providersim.PayPalApproves)
+	w.hint(p, "paypal")
+	w.carryOn()
+	var got []string
+	for _, a := range *w.get(p).Attempts {
+		if a.ClosedAt == nil {
+			t.Errorf("attempt %d is open", a.Number)
+		}
+		got = append(got, deref(a.Outcome))
+	}
+	if !slices.Equal(got, []string{"requires_action", "approved"}) {
+		t.Errorf("the attempts were %v", got)
+	}
+}

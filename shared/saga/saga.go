@@ -134,10 +134,12 @@ const finishSaga = `
 	    lease_token = NULL, lease_until = NULL, due_at = NULL, updated_at = $5
 	WHERE id = $1 AND state <> 'done'`
 
-// What was not known of an attempt while it was open is known by the end of its saga.
+// What was not known of the last attempt while it was open is known by the end of its
+// saga. What became of one before it may never be known.
 const finishAttempts = `
-	UPDATE saga_attempts SET outcome = $2, closed_at = $3
-	WHERE saga_id = $1 AND (outcome IS NULL OR outcome IN ('unknown', 'pending', 'requires_action'))`
+	UPDATE saga_attempts a SET outcome = CASE WHEN number = last THEN $2 ELSE coalesce(outcome, 'unknown') END, closed_at = $3
+	FROM (SELECT max(number) AS last FROM saga_attempts WHERE saga_id = $1) m
+	WHERE saga_id = $1 AND (outcome IS NULL OR number = last AND outcome IN ('unknown', 'pending', 'requires_action'))`
 
 // QueueFinish closes the saga. rule names how its outcome was proven, if it was not
 // simply answered; evidence is the provider response or event that shows it.

@@ -25,7 +25,7 @@ func TestEveryStatementPrepares(t *testing.T) {
 	t.Parallel()
 	tx := pgtest.Tx(t)
 	for i, sql := range []string{
-		insertSaga, insertAttempt, finishSaga, releaseSaga, resolveSaga, closeAttempt, takeLease, selectSaga, selectAttempts,
+		insertSaga, insertAttempt, moveSaga, finishSaga, finishAttempts, releaseSaga, resolveSaga, closeAttempt, takeLease, selectSaga, selectAttempts,
 		markSending, dueSagas, markTaskMade, countOpen,
 	} {
 		if _, err := tx.Prepare(t.Context(), fmt.Sprint("s", i), sql); err != nil {
