@@ -33,8 +33,16 @@ func (w work) sourceOf(evidence id.ID) Source {
 	return Source{Name: w.source, Rule: w.rule, Evidence: evidence, Actor: w.actor}
 }
 
-// execute sends the attempt to the provider.
+// execute sends the attempt to the provider, unless the lease has run out: a worker that was
+// frozen for so long may find that others have sent the attempt, and that the provider has
+// forgotten its key since.
 func (s *Service) execute(ctx context.Context, w work, call provider.Call) provider.Result {
+	if !w.saga.LeaseUntil.After(s.Now()) {
+		return provider.Result{
+			Outcome: provider.Unknown, Reference: w.attempt.Request.Reference,
+			Evidence: provider.Evidence{Error: "not sent: the lease had run out"},
+		}
+	}
 	adapter := s.Providers[w.provider]
 	res := adapter.Execute(ctx, call)
 	step := string(w.attempt.Request.Step)

@@ -222,7 +222,9 @@ func (s *Service) again(ctx context.Context, w work, rule string, change func(*p
 	b := &pgx.Batch{}
 	saga.QueueFence(b, w.saga.ID, token)
 	saga.QueueAttempt(b, w.saga.Provider, next)
-	if err := postgres.Pipeline(ctx, s.Pool, b); err != nil {
+	if err := postgres.Pipeline(ctx, s.Pool, b); postgres.Violates(err, "saga_attempts_pkey") {
+		return nil // another worker has opened it meanwhile; when this lease ends, that one is carried on
+	} else if err != nil {
 		return fault.Wrap(err, "open the next attempt")
 	}
 	retry := work{
