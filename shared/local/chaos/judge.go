@@ -166,7 +166,8 @@ func (w *world) judgeRows() {
 		{"a resolution has no evidence", `SELECT kind || ' ' || rule AS text FROM transaction_saga s WHERE merchant_id = $1 AND rule IS NOT NULL
 			AND NOT EXISTS (SELECT FROM provider_responses r WHERE r.id = s.evidence_id)
 			AND NOT EXISTS (SELECT FROM webhook_events h WHERE h.id = s.evidence_id)`},
-		{"what was in doubt was resolved by no rule", `SELECT s.id::text || ' ' || kind || ' ' || s.outcome AS text FROM transaction_saga s WHERE merchant_id = $1
+		{"what was in doubt was resolved by no rule", `SELECT kind || ' ' || s.outcome || ': ' || (SELECT string_agg(operation || ' ' || outcome || ' ' || created_at, ', ' ORDER BY created_at)
+			FROM provider_responses r WHERE r.saga_id = s.id) AS text FROM transaction_saga s WHERE merchant_id = $1
 			AND state = 'done' AND rule IS NULL AND outcome NOT IN ('abandoned', 'superseded') AND EXISTS (
 				SELECT FROM provider_responses r WHERE r.saga_id = s.id AND r.outcome = 'unknown' AND r.operation <> 'lookup')
 			AND NOT EXISTS (SELECT FROM saga_attempts a WHERE a.saga_id = s.id AND a.unsent)`},
