@@ -79,18 +79,23 @@ wait $emulator`
 
 // Launch starts an emulator for a program that is no test. Kill ends it, and so does the end of the program.
 func Launch() (*Emulator, error) {
-	e, err := launch()
+	jar, err := findJar()
 	if err != nil {
 		return nil, fmt.Errorf("controltest: %w", err)
 	}
-	return e, nil
+	// A free port may be taken by someone else before the emulator binds it.
+	for try := 1; ; try++ {
+		e, err := launch(jar)
+		if err == nil {
+			return e, nil
+		}
+		if !strings.Contains(err.Error(), "Address already in use") || try == 5 {
+			return nil, fmt.Errorf("controltest: %w", err)
+		}
+	}
 }
 
-func launch() (*Emulator, error) {
-	jar, err := findJar()
-	if err != nil {
-		return nil, err
-	}
+func launch(jar string) (*Emulator, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, err
