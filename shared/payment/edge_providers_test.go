@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"net/http"
+	"net/http/httptest"
 	"path"
 	"runtime"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/tollgate/tollgate/shared/money"
 	"github.com/tollgate/tollgate/shared/provider"
+	"github.com/tollgate/tollgate/shared/provider/paypal"
 	"github.com/tollgate/tollgate/shared/provider/providersim"
 	"github.com/tollgate/tollgate/shared/saga"
 )
@@ -492,4 +494,61 @@ func TestOneAttemptIsApproved(t *testing.T) {
 	if !slices.Equal(got, []string{"requires_action", "approved"}) {
 		t.Errorf("the attempts were %v", got)
 	}
+}
+
+// The payer approves in the moment in which they are given up; what is then asked of
+// PayPal acts late.
+func TestAnApprovalThatCrossesTheEndOfPatience(t *testing.T) {
+	t.Parallel()
+	for name, carried := range map[string]bool{"seen": false, "carried on": true} {
+		w := newTown(t)
+		w.paypal = longOrders(t, w)
+		p := w.state(w.must(w.Create(t.Context(), w.caller, w.key("/v1/payments"), w.byPayPal(Manual))))
+		w.pass(payerPatience-time.Minute, time.Hour-time.Minute)
+		w.pass(payerPatience-w.Now().Sub(p.CreatedAt), time.Minute)
+		if got := w.get(p); got.Status != Pending {
+			t.Fatalf("%s: too early: %s", name, got.Status)
+		}
+		sagaID := mustParse(t, w.strings(`SELECT id::text FROM transaction_saga`)[0])
+		w.Hook = func(_ context.Context, point string) {
+			if point != PointRecorded {
+				return
+			}
+			w.Hook = nil
+			w.approve(p, providersim.PayPalApproves)
+			w.hint(p, "paypal")
+			if err := w.paypal.Inject(providersim.Rule{Operation: providersim.Confirm, Fault: providersim.Fault{Kind: providersim.LateDrop}}); err != nil {
+				t.Error(err)
+			}
+			if carried {
+				if err := w.Resume(t.Context(), Wake{SagaID: sagaID, Try: -1}); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		if err := w.ResumeNow(t.Context(), sagaID); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(8*time.Hour, 10*time.Minute)
+		if got := w.get(p); got.Status != Authorized {
+			t.Errorf("%s: %s, pending %v, %v", name, got.Status, deref(got.PendingOperation), w.did(p))
+		}
+		w.wantDone(p, map[string]int{"paypal authorize": 1})
+	}
+}
+
+// longOrders puts a PayPal in place that remembers orders for days.
+func longOrders(t *testing.T, w *town) *providersim.PayPal {
+	t.Helper()
+	sim := providersim.NewPayPal(providersim.PayPalConfig{Now: w.clock.Now, ClientID: "app", ClientSecret: "secret", OrderValid: 72 * time.Hour})
+	t.Cleanup(sim.Close)
+	server := httptest.NewServer(sim)
+	t.Cleanup(server.Close)
+	adapter, err := paypal.New(paypal.Config{ClientID: "app", ClientSecret: "secret", APIBase: server.URL}, paypal.Options{Now: w.clock.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(adapter.Close)
+	w.Providers["paypal"] = adapter
+	return sim
 }

@@ -125,7 +125,8 @@ func (s *Service) unheard(ctx context.Context, w work) error {
 	return s.needsHuman(ctx, w)
 }
 
-// giveUp cancels, at the provider, a payment that its payer has abandoned.
+// giveUp cancels, at the provider, a payment that its payer has abandoned. It does nothing
+// when anything has happened since that was found: what is under way may not be voided.
 func (s *Service) giveUp(ctx context.Context, w work) error {
 	var void *work
 	err := postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) error {
@@ -134,9 +135,13 @@ func (s *Service) giveUp(ctx context.Context, w work) error {
 		if err != nil {
 			return err
 		}
+		attempts, err := saga.Attempts(ctx, tx, w.saga.ID)
+		if err != nil {
+			return err
+		}
 		sg := d.exclusive()
-		if sg == nil || sg.ID != w.saga.ID || sg.State == saga.Leased && sg.LeaseToken != w.token {
-			return nil // something happened meanwhile
+		if sg == nil || sg.ID != w.saga.ID || !w.asLeft(sg) || len(attempts) == 0 || attempts[len(attempts)-1].Number != w.attempt.Number {
+			return nil
 		}
 		d.close(sg, "abandoned", nil)
 		next := s.begin(d.Payment, provider.Void, d.AuthorizedMinor, id.ID{}, w.actor, d.now)
@@ -155,6 +160,18 @@ func (s *Service) giveUp(ctx context.Context, w work) error {
 		return fault.Wrap(err, "cancel what the payer abandoned")
 	}
 	return s.finishWork(ctx, *void, s.execute(ctx, *void, call))
+}
+
+// asLeft reports whether a saga stands as a look-up that shows nothing new leaves it, or is
+// held by this worker still.
+func (w work) asLeft(sg *saga.Saga) bool {
+	switch {
+	case sg.State == saga.Leased:
+		return sg.LeaseToken == w.token
+	case w.was == saga.Leased:
+		return sg.State == saga.Unknown
+	}
+	return sg.State == w.was
 }
 
 // sendScheduled sends what is proven unsent, unless its time is over.
