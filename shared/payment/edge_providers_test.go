@@ -552,3 +552,31 @@ func longOrders(t *testing.T, w *town) *providersim.PayPal {
 	w.Providers["paypal"] = adapter
 	return sim
 }
+
+// The payer authorizes a transfer unseen, and it takes its time: patience has ended, and the
+// payment has not.
+func TestAPaymentThatIsUnderWayAtTheEndOfPatience(t *testing.T) {
+	t.Parallel()
+	w := newTown(t)
+	p := w.state(w.must(w.Create(t.Context(), w.caller, w.key("/v1/payments"), w.byBank())))
+	for w.Now().Add(time.Hour).Before(p.CreatedAt.Add(payerPatience)) {
+		w.pass(30*time.Minute, 30*time.Minute)
+	}
+	if err := w.bank.CompleteFlow(path.Base(p.NextAction.RedirectURL), "authorise"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.clock.Advance(t.Context(), 3*time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	w.carryOn() // the bank has not done anything yet, as its clock has not been run
+	if got := w.get(p); deref(got.PendingOperation) != "authorize" {
+		t.Errorf("under way: %s, pending %v", got.Status, deref(got.PendingOperation))
+	}
+	w.pass(3*time.Hour, 10*time.Minute)
+	if got := w.get(p); got.Status != Captured {
+		t.Errorf("in the end: %s", got.Status)
+	}
+	if n := w.count(`SELECT count(*) FROM transaction_saga WHERE kind = 'void'`); n > 0 {
+		t.Errorf("%d voids", n)
+	}
+}
