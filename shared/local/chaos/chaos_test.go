@@ -36,8 +36,8 @@ func TestSchedules(t *testing.T) {
 	seeds := seedsToRun(t)
 	var mu sync.Mutex
 	seen := map[string]int{}
-	failed := 0
-	for batch := range slices.Chunk(seeds, 200) { // the audit log is folded as a whole
+	failed, done := 0, 0
+	for batch := range slices.Chunk(seeds, 50) { // the audit log is folded as a whole, and small tables are quick
 		pool := pgtest.Pool(t)
 		merchants := map[id.ID]uint64{}
 		var g errgroup.Group
@@ -66,6 +66,9 @@ func TestSchedules(t *testing.T) {
 		}
 		foldAudit(t, pool, merchants)
 		pool.Close()
+		if done += len(batch); len(seeds) > 1000 && done%500 == 0 {
+			t.Logf("%d done, %d failed", done, failed)
+		}
 	}
 	for _, what := range slices.Sorted(maps.Keys(seen)) {
 		t.Logf("%6d %s", seen[what], what)

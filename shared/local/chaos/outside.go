@@ -127,6 +127,14 @@ var requestFaults = []providersim.FaultKind{
 	providersim.BadJSON, providersim.WrongAmount, providersim.LateError, providersim.LateDrop, providersim.LateHang,
 }
 
+// late are those after which the provider acts by and by, and doubtful those after which
+// nobody knows whether it did or will.
+var (
+	late     = []providersim.FaultKind{providersim.LateError, providersim.LateDrop, providersim.LateHang}
+	doubtful = append(slices.Clone(late), providersim.HangBefore, providersim.HangAfter, providersim.DropBefore, providersim.DropAfter,
+		providersim.DropAfter, providersim.Error500Before, providersim.Error500After, providersim.HTMLAfter, providersim.BadJSON)
+)
+
 var webhookFaults = []providersim.FaultKind{
 	providersim.WebhookDuplicate, providersim.WebhookDelay, providersim.WebhookReorder, providersim.WebhookLose,
 }
@@ -186,16 +194,20 @@ func (w *world) rule(provider string) providersim.Rule {
 	}
 	r := providersim.Rule{Operation: pick(w, hits[provider]), Fault: providersim.Fault{Kind: pick(w, requestFaults)}}
 	if w.unruly && w.chance(0.4) {
-		r.Fault.Kind = pick(w, []providersim.FaultKind{providersim.LateError, providersim.LateDrop, providersim.LateHang})
+		r.Fault.Kind = pick(w, late)
 	}
-	switch r.Fault.Kind {
-	case providersim.LateError, providersim.LateDrop, providersim.LateHang:
-		r.Fault.For = w.between(time.Second, lastLate)
+	w.harden(&r.Fault)
+	return r
+}
+
+// harden says when a provider acts that acts late.
+func (w *world) harden(f *providersim.Fault) {
+	if slices.Contains(late, f.Kind) {
+		f.For = w.between(time.Second, lastLate)
 		if w.unruly && w.chance(0.6) {
-			r.Fault.For = w.between(lastLate, tooLate)
+			f.For = w.between(lastLate, tooLate)
 		}
 	}
-	return r
 }
 
 // fault has something go wrong at a provider a few times.

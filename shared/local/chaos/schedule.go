@@ -58,6 +58,7 @@ func things() []thing {
 	return []thing{
 		{7, (*world).askSome},
 		{9, (*world).shop},
+		{9, (*world).doubt},
 		{26, (*world).operate},
 		{8, (*world).repeat},
 		{12, (*world).payer},
@@ -134,6 +135,46 @@ func (w *world) shop() {
 			w.handIn()
 		}
 	}
+}
+
+// doubt has an operation go wrong so that nobody can know what came of it, and then mostly
+// leaves it alone until its key's window closes, or long after.
+func (w *world) doubt() {
+	p := w.latest()
+	moving := p != nil && (p.Status == payment.Authorized || p.Status == payment.Captured) && w.chance(0.7)
+	for _, h := range w.hosts {
+		h.away = false
+		r := providersim.Rule{
+			Operation: pick(w, []providersim.Operation{providersim.Authorize, providersim.Confirm}),
+			Fault:     providersim.Fault{Kind: pick(w, doubtful)},
+		}
+		if moving {
+			r.Operation = "*"
+		}
+		w.harden(&r.Fault)
+		w.did("fault at %s: %s %s", h.name, r.Operation, r.Fault.Kind)
+		if err := h.Inject(r); err != nil {
+			panic(err)
+		}
+	}
+	if moving {
+		w.operateOn(*p)
+	} else {
+		w.askSome()
+		if p := w.latest(); p != nil && p.Status == payment.Pending && p.Page != nil {
+			w.answerPage(*p.Page, true)
+			w.carryOn()
+		}
+	}
+	switch w.rand.IntN(4) {
+	case 0:
+		w.elapse(w.between(time.Second, time.Hour), true)
+	case 1:
+		w.elapse(w.between(2*time.Hour, 40*time.Hour), w.chance(0.3))
+	default:
+		w.windowCloses()
+	}
+	w.carryOn()
 }
 
 func (w *world) latest() *paid {
