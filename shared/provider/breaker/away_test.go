@@ -12,8 +12,8 @@ import (
 
 // alone runs a test of one instance in a bubble, whose time stands still but for what the test waits for.
 func alone(t *testing.T, test func(t *testing.T, l *line, b *breaker.Breaker)) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	t.Helper()
+	bubble(t, func(t *testing.T) {
 		l := newLine()
 		test(t, l, instance(l, time.Now))
 		<-time.After(3 * time.Second) // for what is under way
@@ -50,10 +50,13 @@ func TestWithoutTheStoreAnInstanceWaitsOnceAndJudgesByItself(t *testing.T) {
 				}
 				p := allowed(t, b)
 				took(t, 200*time.Millisecond, func() { p.Done(t.Context(), failed, time.Second) }) // it tries to tell
-				opened := time.Now()
+				opened, writes := time.Now(), l.writes.Load()
 				for time.Since(opened) < 59*time.Second {
 					took(t, 0, func() { refused(t, b) })
 					pass(500 * time.Millisecond)
+				}
+				if n := l.writes.Load() - writes; n < 15 || n > 60 {
+					t.Errorf("it tried %d times in a minute to tell the others, want about once a second or as long as a try takes", n)
 				}
 				pass(time.Second)
 				// It half-opens by itself, and closes.
@@ -74,6 +77,15 @@ func TestWithoutTheStoreAnInstanceWaitsOnceAndJudgesByItself(t *testing.T) {
 				l.cut(none, none)
 				pass(3 * time.Second)
 				took(t, 0, func() { calls(t, b, 1, ok) })
+				pass(time.Second)
+				writes = l.writes.Load()
+				for range 10 {
+					calls(t, b, 1, ok)
+					pass(time.Second)
+				}
+				if n := l.writes.Load(); n != writes {
+					t.Errorf("%d more writes by an instance that agrees with all others", n-writes)
+				}
 				is(t, show(t, l), breaker.Closed, 0)
 			})
 		})
@@ -227,6 +239,72 @@ func TestAStoreThatTakesNoWritesStopsNobody(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A store that answers, but cannot keep up with all that write, is not away.
+func TestACrowdedDocumentIsNoReasonToProbeAlone(t *testing.T) {
+	alone(t, func(t *testing.T, l *line, b *breaker.Breaker) {
+		open(t, l, b)
+		pass(time.Second)
+		l.cut(none, failing)
+		refused(t, b)
+		pass(2 * time.Second)
+		l.cut(none, contended)
+		refused(t, b)
+		for range 20 {
+			pass(time.Second)
+			writes := l.writes.Load()
+			refused(t, b)
+			refused(t, b)
+			if n := l.writes.Load() - writes; n != 2 {
+				t.Errorf("%d writes by two calls, want one each", n)
+			}
+		}
+		l.cut(none, none)
+		calls(t, b, 3, ok)
+		is(t, show(t, l), breaker.Closed, 3)
+	})
+}
+
+// Two failures with a success between them are not one that lasts.
+func TestAWriteThatSucceedsEndsTheTrouble(t *testing.T) {
+	alone(t, func(t *testing.T, l *line, b *breaker.Breaker) {
+		open(t, l, b)
+		pass(time.Second)
+		l.cut(none, failing)
+		refused(t, b)
+		pass(time.Second)
+		l.cut(none, none)
+		call(t, b, ok, time.Second)
+		pass(10 * time.Second)
+		l.cut(none, failing)
+		refused(t, b)
+		is(t, show(t, l), breaker.HalfOpen, 2)
+	})
+}
+
+// The answer to an old word must not make an instance forget what it has come to since.
+func TestWhatWasFoundOutInTheMeantimeIsKept(t *testing.T) {
+	alone(t, func(t *testing.T, l *line, b *breaker.Breaker) {
+		calls(t, b, 9, failed)
+		pass(time.Second)
+		l.cut(slow, slower)
+		last := allowed(t, b) // begins to read
+		last.Done(t.Context(), failed, time.Second)
+		refused(t, b)
+		if err := breaker.Reset(t.Context(), l.Store, "stripe", "ann", "it is well", time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Second / 2) // what was read comes, and what was written does not yet
+		trip(t, b)
+		refused(t, b)
+		pass(time.Second)
+		l.cut(none, none)
+		refused(t, b)
+		synctest.Wait()
+		is(t, show(t, l), breaker.Open, 2)
+		refused(t, b)
+	})
 }
 
 // A lease that comes too late for the call that asked for it does not keep others out.

@@ -17,141 +17,147 @@ const (
 )
 
 func TestHalfOfTheCallsFailingOpensIt(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		failed, ok, ignored int
-		opens               bool
-	}{
-		{failed: 9, opens: false}, // too few to judge by
-		{failed: 10, opens: true},
-		{ok: 6, failed: 4, opens: false},
-		{ok: 5, failed: 5, opens: true},
-		{ok: 5, failed: 4, ignored: 50, opens: false},
-		{ok: 50, failed: 49, opens: false},
-		{ok: 50, failed: 50, opens: true},
-	} {
-		h := newHand()
-		b := instance(nil, h.now)
-		calls(t, b, c.ignored, breaker.Ignored)
-		calls(t, b, c.ok, ok)
-		calls(t, b, c.failed, failed)
-		if ready, _ := b.Ready(t.Context()); ready == c.opens {
-			t.Errorf("%+v: ready is %v", c, ready)
+	bubble(t, func(t *testing.T) {
+		for _, c := range []struct {
+			failed, ok, ignored int
+			opens               bool
+		}{
+			{failed: 9, opens: false}, // too few to judge by
+			{failed: 10, opens: true},
+			{ok: 6, failed: 4, opens: false},
+			{ok: 5, failed: 5, opens: true},
+			{ok: 5, failed: 4, ignored: 50, opens: false},
+			{ok: 50, failed: 49, opens: false},
+			{ok: 50, failed: 50, opens: true},
+		} {
+			h := newHand()
+			b := instance(nil, h.now)
+			calls(t, b, c.ignored, breaker.Ignored)
+			calls(t, b, c.ok, ok)
+			calls(t, b, c.failed, failed)
+			if ready, _ := b.Ready(t.Context()); ready == c.opens {
+				t.Errorf("%+v: ready is %v", c, ready)
+			}
 		}
-	}
+	})
 }
 
 func TestMostCallsBeingSlowOpensIt(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		took  time.Duration
-		slow  int
-		opens bool
-	}{
-		{5*second + 1, 8, true},
-		{5*second + 1, 7, false},
-		{5 * second, 10, false},
-	} {
-		h := newHand()
-		b := instance(nil, h.now)
-		for i := range 10 {
-			took := time.Millisecond
-			if i >= 10-c.slow {
-				took = c.took
+	bubble(t, func(t *testing.T) {
+		for _, c := range []struct {
+			took  time.Duration
+			slow  int
+			opens bool
+		}{
+			{5*second + 1, 8, true},
+			{5*second + 1, 7, false},
+			{5 * second, 10, false},
+		} {
+			h := newHand()
+			b := instance(nil, h.now)
+			for i := range 10 {
+				took := time.Millisecond
+				if i >= 10-c.slow {
+					took = c.took
+				}
+				call(t, b, ok, took)
 			}
-			call(t, b, ok, took)
+			if ready, _ := b.Ready(t.Context()); ready == c.opens {
+				t.Errorf("%+v: ready is %v", c, ready)
+			}
 		}
-		if ready, _ := b.Ready(t.Context()); ready == c.opens {
-			t.Errorf("%+v: ready is %v", c, ready)
-		}
-	}
+	})
 }
 
 func TestAnOpenCircuitRefusesForAMinute(t *testing.T) {
-	t.Parallel()
-	h := newHand()
-	b := instance(nil, h.now)
-	trip(t, b)
-	h.pass(20 * second)
-	r := refused(t, b)
-	if r.RetryAfter != 40*second || r.Why != "10 of 10 calls failed within 10s" {
-		t.Errorf("refused with %+v", r)
-	}
-	ready, why := b.Ready(t.Context())
-	if ready || why != r.Why {
-		t.Errorf("ready %v, %q", ready, why)
-	}
-	h.pass(40*second - 1)
-	refused(t, b)
-	h.pass(1)
-	allowed(t, b)
+	bubble(t, func(t *testing.T) {
+		h := newHand()
+		b := instance(nil, h.now)
+		trip(t, b)
+		h.pass(20 * second)
+		r := refused(t, b)
+		if r.RetryAfter != 40*second || r.Why != "10 of 10 calls failed within 10s" {
+			t.Errorf("refused with %+v", r)
+		}
+		ready, why := b.Ready(t.Context())
+		if ready || why != r.Why {
+			t.Errorf("ready %v, %q", ready, why)
+		}
+		h.pass(40*second - 1)
+		refused(t, b)
+		h.pass(1)
+		allowed(t, b)
+	})
 }
 
 // A request reads memory and writes nothing, and a reading is fetched once a second at most.
 func TestAClosedCircuitCostsNoRoundTrip(t *testing.T) {
-	t.Parallel()
-	h, l := newHand(), newLine()
-	b := instance(l, h.now)
-	calls(t, b, 1, ok)
-	if n := l.reads.Load(); n != 1 {
-		t.Fatalf("%d reads by the first call, want 1", n)
-	}
-	for range 500 {
-		h.pass(second / 1000)
-		call(t, b, ok, time.Millisecond)
-		call(t, b, failed, time.Millisecond)
-		call(t, b, ok, 6*second)
-	}
-	if reads, writes := l.reads.Load(), l.writes.Load(); reads != 1 || writes != 0 {
-		t.Errorf("%d reads and %d writes by 1500 calls in half a second", reads, writes)
-	}
+	bubble(t, func(t *testing.T) {
+		h, l := newHand(), newLine()
+		b := instance(l, h.now)
+		calls(t, b, 1, ok)
+		if n := l.reads.Load(); n != 1 {
+			t.Fatalf("%d reads by the first call, want 1", n)
+		}
+		for range 500 {
+			h.pass(second / 1000)
+			call(t, b, ok, time.Millisecond)
+			call(t, b, failed, time.Millisecond)
+			call(t, b, ok, 6*second)
+		}
+		if reads, writes := l.reads.Load(), l.writes.Load(); reads != 1 || writes != 0 {
+			t.Errorf("%d reads and %d writes by 1500 calls in half a second", reads, writes)
+		}
+	})
 }
 
 func TestATripIsSeenByAllWithinTwoSeconds(t *testing.T) {
-	t.Parallel()
-	h, l := newHand(), newLine()
-	all := instances(20, l, h.now)
-	for i, b := range all {
-		if ready, why := b.Ready(t.Context()); !ready {
-			t.Fatalf("%d: %s", i, why)
+	bubble(t, func(t *testing.T) {
+		h, l := newHand(), newLine()
+		all := instances(20, l, h.now)
+		for i, b := range all {
+			if ready, why := b.Ready(t.Context()); !ready {
+				t.Fatalf("%d: %s", i, why)
+			}
 		}
-	}
-	h.pass(300 * time.Millisecond)
-	trip(t, all[0])
-	is(t, show(t, l), breaker.Open, 1)
-	refused(t, all[0])
-	h.pass(1700 * time.Millisecond)
-	for i, b := range all {
-		if r := refused(t, b); r.RetryAfter != time.Minute-1700*time.Millisecond {
-			t.Errorf("%d: refused with %+v", i, r)
+		h.pass(300 * time.Millisecond)
+		trip(t, all[0])
+		is(t, show(t, l), breaker.Open, 1)
+		refused(t, all[0])
+		h.pass(1700 * time.Millisecond)
+		for i, b := range all {
+			if r := refused(t, b); r.RetryAfter != time.Minute-1700*time.Millisecond {
+				t.Errorf("%d: refused with %+v", i, r)
+			}
 		}
-	}
-	if n := l.writes.Load(); n != 1 {
-		t.Errorf("%d writes, want one", n)
-	}
+		if n := l.writes.Load(); n != 1 {
+			t.Errorf("%d writes, want one", n)
+		}
+	})
 }
 
 func TestTwoInstancesTripAtOnce(t *testing.T) {
-	t.Parallel()
-	h, l := newHand(), newLine()
-	one, other := instance(l, h.now), instance(l, h.now)
-	calls(t, one, 9, failed)
-	h.pass(100 * time.Millisecond)
-	calls(t, other, 9, failed)
-	last, first := allowed(t, one), allowed(t, other)
-	first.Done(t.Context(), failed, second)
-	before := show(t, l)
-	h.pass(100 * time.Millisecond)
-	last.Done(t.Context(), failed, second)
-	c := show(t, l)
-	is(t, c, breaker.Open, 1)
-	if !c.OpenedAt.Equal(before.OpenedAt) || c.OpenedBy != before.OpenedBy {
-		t.Errorf("the second trip changed %+v to %+v", before, c)
-	}
-	refused(t, one)
-	refused(t, other)
-	h.pass(time.Minute - 100*time.Millisecond) // after the first one's trip
-	allowed(t, one)
+	bubble(t, func(t *testing.T) {
+		h, l := newHand(), newLine()
+		one, other := instance(l, h.now), instance(l, h.now)
+		calls(t, one, 9, failed)
+		h.pass(100 * time.Millisecond)
+		calls(t, other, 9, failed)
+		last, first := allowed(t, one), allowed(t, other)
+		first.Done(t.Context(), failed, second)
+		before := show(t, l)
+		h.pass(100 * time.Millisecond)
+		last.Done(t.Context(), failed, second)
+		c := show(t, l)
+		is(t, c, breaker.Open, 1)
+		if !c.OpenedAt.Equal(before.OpenedAt) || c.OpenedBy != before.OpenedBy {
+			t.Errorf("the second trip changed %+v to %+v", before, c)
+		}
+		refused(t, one)
+		refused(t, other)
+		h.pass(time.Minute - 100*time.Millisecond) // after the first one's trip
+		allowed(t, one)
+	})
 }
 
 // halfOpen is a circuit that was opened a minute ago.
@@ -162,217 +168,226 @@ func halfOpen(t *testing.T, store control.Store, h *hand) {
 }
 
 func TestAtMostFiveProbesAcrossAllInstances(t *testing.T) {
-	t.Parallel()
-	h, l := newHand(), newLine()
-	halfOpen(t, l, h)
-	all := instances(12, l, h.now)
-	var mu sync.Mutex
-	var probes []breaker.Permit
-	var wg sync.WaitGroup
-	for _, b := range all {
-		for range 8 {
-			wg.Go(func() {
-				p, refused := b.Ask(t.Context())
-				if refused != nil {
-					return
-				}
-				mu.Lock()
-				defer mu.Unlock()
+	bubble(t, func(t *testing.T) {
+		h, l := newHand(), newLine()
+		halfOpen(t, l, h)
+		all := instances(12, l, h.now)
+		var mu sync.Mutex
+		var probes []breaker.Permit
+		var wg sync.WaitGroup
+		for _, b := range all {
+			for range 8 {
+				wg.Go(func() {
+					p, refused := b.Ask(t.Context())
+					if refused != nil {
+						return
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					probes = append(probes, p)
+				})
+			}
+		}
+		wg.Wait()
+		for _, b := range all { // those who were in each other's way
+			if p, refused := b.Ask(t.Context()); refused == nil {
 				probes = append(probes, p)
-			})
+			}
 		}
-	}
-	wg.Wait()
-	for _, b := range all { // those who were in each other's way
-		if p, refused := b.Ask(t.Context()); refused == nil {
-			probes = append(probes, p)
+		if len(probes) != 5 {
+			t.Fatalf("%d probes, want 5", len(probes))
 		}
-	}
-	if len(probes) != 5 {
-		t.Fatalf("%d probes, want 5", len(probes))
-	}
-	is(t, show(t, l), breaker.HalfOpen, 2)
-	if r := refused(t, all[3]); r.RetryAfter != 5*second || !strings.Contains(r.Why, "10 of 10 calls failed") {
-		t.Errorf("refused with %+v", r)
-	}
-	if ready, why := all[3].Ready(t.Context()); ready || why == "" {
-		t.Errorf("ready %v %q with all places taken", ready, why)
-	}
-	for _, p := range probes { // at once, too
-		wg.Go(func() { p.Done(t.Context(), ok, second) })
-	}
-	wg.Wait()
-	is(t, show(t, l), breaker.Closed, 3)
-	h.pass(2 * second)
-	for _, b := range all {
-		calls(t, b, 20, ok)
-	}
+		is(t, show(t, l), breaker.HalfOpen, 2)
+		if r := refused(t, all[3]); r.RetryAfter != 5*second || !strings.Contains(r.Why, "10 of 10 calls failed") {
+			t.Errorf("refused with %+v", r)
+		}
+		if ready, why := all[3].Ready(t.Context()); ready || why == "" {
+			t.Errorf("ready %v %q with all places taken", ready, why)
+		}
+		for _, p := range probes { // at once, too
+			wg.Go(func() { p.Done(t.Context(), ok, second) })
+		}
+		wg.Wait()
+		is(t, show(t, l), breaker.Closed, 3)
+		h.pass(2 * second)
+		for _, b := range all {
+			calls(t, b, 20, ok)
+		}
+	})
 }
 
 // A probe that found something out keeps its place: no round has more than five.
 func TestARoundHasNoMoreThanFiveProbesThatTell(t *testing.T) {
-	t.Parallel()
-	h, l := newHand(), newLine()
-	halfOpen(t, l, h)
-	b := instance(l, h.now)
-	call(t, b, ok, second)
-	call(t, b, failed, second)
-	call(t, b, ok, second)
-	call(t, b, failed, second)
-	last := allowed(t, b)
-	refused(t, b)
-	last.Done(t.Context(), breaker.Ignored, second) // told nothing
-	last = allowed(t, b)
-	refused(t, b)
-	last.Done(t.Context(), ok, second)
-	is(t, show(t, l), breaker.Closed, 3)
+	bubble(t, func(t *testing.T) {
+		h, l := newHand(), newLine()
+		halfOpen(t, l, h)
+		b := instance(l, h.now)
+		call(t, b, ok, second)
+		call(t, b, failed, second)
+		call(t, b, ok, second)
+		call(t, b, failed, second)
+		last := allowed(t, b)
+		refused(t, b)
+		last.Done(t.Context(), breaker.Ignored, second) // told nothing
+		last = allowed(t, b)
+		refused(t, b)
+		last.Done(t.Context(), ok, second)
+		is(t, show(t, l), breaker.Closed, 3)
+	})
 }
 
 func TestTheThirdBadProbeOpensItAgain(t *testing.T) {
-	t.Parallel()
-	h, l := newHand(), newLine()
-	halfOpen(t, l, h)
-	b := instance(l, h.now)
-	call(t, b, ok, second)
-	call(t, b, failed, second)
-	call(t, b, ok, 6*second) // slow
-	is(t, show(t, l), breaker.HalfOpen, 2)
-	h.pass(10 * second)
-	call(t, b, failed, second)
-	c := show(t, l)
-	is(t, c, breaker.Open, 3)
-	if !c.OpenedAt.Equal(h.now()) || c.Why != "3 of 4 probes failed" {
-		t.Errorf("opened %+v", c)
-	}
-	h.pass(time.Minute - 1)
-	refused(t, b)
-	h.pass(1)
-	calls(t, b, 3, ok)
-	is(t, show(t, l), breaker.Closed, 5)
+	bubble(t, func(t *testing.T) {
+		h, l := newHand(), newLine()
+		halfOpen(t, l, h)
+		b := instance(l, h.now)
+		call(t, b, ok, second)
+		call(t, b, failed, second)
+		call(t, b, ok, 6*second) // slow
+		is(t, show(t, l), breaker.HalfOpen, 2)
+		h.pass(10 * second)
+		call(t, b, failed, second)
+		c := show(t, l)
+		is(t, c, breaker.Open, 3)
+		if !c.OpenedAt.Equal(h.now()) || c.Why != "3 of 4 probes failed" {
+			t.Errorf("opened %+v", c)
+		}
+		h.pass(time.Minute - 1)
+		refused(t, b)
+		h.pass(1)
+		calls(t, b, 3, ok)
+		is(t, show(t, l), breaker.Closed, 5)
+	})
 }
 
 func TestALeaseEndsWhenItsHolderDies(t *testing.T) {
-	t.Parallel()
-	h, l := newHand(), newLine()
-	halfOpen(t, l, h)
-	dead := instance(l, h.now)
-	var late []breaker.Permit
-	for range 5 {
-		late = append(late, allowed(t, dead))
-	}
-	b := instance(l, h.now)
-	h.pass(30*second - 1)
-	refused(t, b)
-	h.pass(1)
-	call(t, b, failed, second)
-	// It was frozen, not dead. What it found is old by now.
-	for _, p := range late {
-		p.Done(t.Context(), ok, second)
-	}
-	c := show(t, l)
-	is(t, c, breaker.HalfOpen, 2)
-	if c.Successes != 0 || c.Failures != 1 || len(c.Probes) != 0 {
-		t.Errorf("after late words: %+v", c)
-	}
-	calls(t, b, 3, ok)
-	is(t, show(t, l), breaker.Closed, 3)
+	bubble(t, func(t *testing.T) {
+		h, l := newHand(), newLine()
+		halfOpen(t, l, h)
+		dead := instance(l, h.now)
+		var late []breaker.Permit
+		for range 5 {
+			late = append(late, allowed(t, dead))
+		}
+		b := instance(l, h.now)
+		h.pass(30*second - 1)
+		refused(t, b)
+		h.pass(1)
+		call(t, b, failed, second)
+		// It was frozen, not dead. What it found is old by now.
+		for _, p := range late {
+			p.Done(t.Context(), ok, second)
+		}
+		c := show(t, l)
+		is(t, c, breaker.HalfOpen, 2)
+		if c.Successes != 0 || c.Failures != 1 || len(c.Probes) != 0 {
+			t.Errorf("after late words: %+v", c)
+		}
+		calls(t, b, 3, ok)
+		is(t, show(t, l), breaker.Closed, 3)
+	})
 }
 
 func TestAProbeFailsAfterTheOthersClosedIt(t *testing.T) {
-	t.Parallel()
-	h, l := newHand(), newLine()
-	halfOpen(t, l, h)
-	one, other := instance(l, h.now), instance(l, h.now)
-	late := []breaker.Permit{allowed(t, one), allowed(t, one)}
-	calls(t, other, 3, ok)
-	is(t, show(t, l), breaker.Closed, 3)
-	for _, p := range late {
-		p.Done(t.Context(), failed, second)
-	}
-	is(t, show(t, l), breaker.Closed, 3)
-	h.pass(2 * second)
-	calls(t, one, 9, failed) // the late ones are not among the ten
-	is(t, show(t, l), breaker.Closed, 3)
-	calls(t, one, 1, failed)
-	is(t, show(t, l), breaker.Open, 4)
+	bubble(t, func(t *testing.T) {
+		h, l := newHand(), newLine()
+		halfOpen(t, l, h)
+		one, other := instance(l, h.now), instance(l, h.now)
+		late := []breaker.Permit{allowed(t, one), allowed(t, one)}
+		calls(t, other, 3, ok)
+		is(t, show(t, l), breaker.Closed, 3)
+		for _, p := range late {
+			p.Done(t.Context(), failed, second)
+		}
+		is(t, show(t, l), breaker.Closed, 3)
+		h.pass(2 * second)
+		calls(t, one, 9, failed) // the late ones are not among the ten
+		is(t, show(t, l), breaker.Closed, 3)
+		calls(t, one, 1, failed)
+		is(t, show(t, l), breaker.Open, 4)
+	})
 }
 
 func TestACallFromBeforeTheCircuitOpenedCountsNoMore(t *testing.T) {
-	t.Parallel()
-	h, l := newHand(), newLine()
-	b := instance(l, h.now)
-	var old []breaker.Permit
-	for range 30 {
-		old = append(old, allowed(t, b))
-	}
-	for _, p := range old[:10] {
-		p.Done(t.Context(), failed, second)
-	}
-	for _, p := range old[10:20] {
-		p.Done(t.Context(), failed, second)
-	}
-	is(t, show(t, l), breaker.Open, 1)
-	h.pass(time.Minute)
-	calls(t, b, 3, ok)
-	is(t, show(t, l), breaker.Closed, 3)
-	for _, p := range old[20:] {
-		p.Done(t.Context(), failed, second)
-	}
-	is(t, show(t, l), breaker.Closed, 3)
-	calls(t, b, 9, failed) // nor does what was counted before
-	is(t, show(t, l), breaker.Closed, 3)
+	bubble(t, func(t *testing.T) {
+		h, l := newHand(), newLine()
+		b := instance(l, h.now)
+		var old []breaker.Permit
+		for range 30 {
+			old = append(old, allowed(t, b))
+		}
+		for _, p := range old[:10] {
+			p.Done(t.Context(), failed, second)
+		}
+		for _, p := range old[10:20] {
+			p.Done(t.Context(), failed, second)
+		}
+		is(t, show(t, l), breaker.Open, 1)
+		h.pass(time.Minute)
+		calls(t, b, 3, ok)
+		is(t, show(t, l), breaker.Closed, 3)
+		for _, p := range old[20:] {
+			p.Done(t.Context(), failed, second)
+		}
+		is(t, show(t, l), breaker.Closed, 3)
+		calls(t, b, 9, failed) // nor does what was counted before
+		is(t, show(t, l), breaker.Closed, 3)
+	})
 }
 
 // An instance that was frozen while the circuit opened and closed must not open it by what it saw before.
 func TestATripFromAPastGenerationIsNotListenedTo(t *testing.T) {
-	t.Parallel()
-	h, l := newHand(), newLine()
-	frozen, b := instance(l, h.now), instance(l, h.now)
-	calls(t, frozen, 9, failed)
-	last := allowed(t, frozen)
-	halfOpen(t, l, h)
-	calls(t, b, 3, ok)
-	is(t, show(t, l), breaker.Closed, 3)
-	for range 10 {
-		last.Done(t.Context(), failed, second)
-	}
-	is(t, show(t, l), breaker.Closed, 3)
-	call(t, frozen, ok, second)
+	bubble(t, func(t *testing.T) {
+		h, l := newHand(), newLine()
+		frozen, b := instance(l, h.now), instance(l, h.now)
+		calls(t, frozen, 9, failed)
+		last := allowed(t, frozen)
+		halfOpen(t, l, h)
+		calls(t, b, 3, ok)
+		is(t, show(t, l), breaker.Closed, 3)
+		for range 10 {
+			last.Done(t.Context(), failed, second)
+		}
+		is(t, show(t, l), breaker.Closed, 3)
+		call(t, frozen, ok, second)
+	})
 }
 
 func TestClocksMayDifferByASecond(t *testing.T) {
-	t.Parallel()
-	h, l := newHand(), newLine()
-	ahead, behind := instance(l, h.skewed(second)), instance(l, h.skewed(-second))
-	calls(t, behind, 1, ok)
-	trip(t, ahead)
-	h.pass(2 * second)
-	if r := refused(t, behind); r.RetryAfter != 60*second {
-		t.Errorf("refused with %+v", r)
-	}
-	h.pass(57 * second)
-	refused(t, behind)
-	refused(t, ahead)
-	h.pass(second) // the minute is over by the clock that is ahead, a second early
-	held := []breaker.Permit{allowed(t, ahead), allowed(t, ahead)}
-	h.pass(2 * second)
-	for range 3 {
-		held = append(held, allowed(t, behind))
-	}
-	refused(t, behind)
-	refused(t, ahead)
-	h.pass(25 * second) // the longest call there is
-	for _, p := range held[1:4] {
-		p.Done(t.Context(), ok, second)
-	}
-	is(t, show(t, l), breaker.Closed, 3)
+	bubble(t, func(t *testing.T) {
+		h, l := newHand(), newLine()
+		ahead, behind := instance(l, h.skewed(second)), instance(l, h.skewed(-second))
+		calls(t, behind, 1, ok)
+		trip(t, ahead)
+		h.pass(2 * second)
+		if r := refused(t, behind); r.RetryAfter != 60*second {
+			t.Errorf("refused with %+v", r)
+		}
+		h.pass(57 * second)
+		refused(t, behind)
+		refused(t, ahead)
+		h.pass(second) // the minute is over by the clock that is ahead, a second early
+		held := []breaker.Permit{allowed(t, ahead), allowed(t, ahead)}
+		h.pass(2 * second)
+		for range 3 {
+			held = append(held, allowed(t, behind))
+		}
+		refused(t, behind)
+		refused(t, ahead)
+		h.pass(25 * second) // the longest call there is
+		for _, p := range held[1:4] {
+			p.Done(t.Context(), ok, second)
+		}
+		is(t, show(t, l), breaker.Closed, 3)
+	})
 }
 
 func TestACircuitOpenedFarInTheFutureIsNotBelieved(t *testing.T) {
-	t.Parallel()
-	h, l := newHand(), newLine()
-	trip(t, instance(l, h.skewed(24*time.Hour)))
-	b := instance(l, h.now)
-	calls(t, b, 3, ok)
-	is(t, show(t, l), breaker.Closed, 3)
+	bubble(t, func(t *testing.T) {
+		h, l := newHand(), newLine()
+		trip(t, instance(l, h.skewed(24*time.Hour)))
+		b := instance(l, h.now)
+		calls(t, b, 3, ok)
+		is(t, show(t, l), breaker.Closed, 3)
+	})
 }

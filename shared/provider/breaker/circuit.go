@@ -146,11 +146,11 @@ func (c Circuit) probe(lease string, now time.Time, s Settings) (Circuit, bool) 
 	return c, true
 }
 
-// report ends the probe of a lease that was given out in a generation. What comes when the lease has ended, or the
-// round has, is not listened to: its place may be another's, and what it says is old.
-func (c Circuit) report(generation int64, lease string, found finding, by string, now time.Time, s Settings) Circuit {
+// report ends the probe of a lease. What comes when the lease has ended, or its round has, and with it all of its
+// leases, is not listened to: its place may be another's, and what it says is old.
+func (c Circuit) report(lease string, found finding, by string, now time.Time, s Settings) Circuit {
 	live := c.live(now)
-	if _, has := live[lease]; !has || c.Generation != generation {
+	if _, has := live[lease]; !has {
 		return c
 	}
 	delete(live, lease)
@@ -196,15 +196,10 @@ func (c Circuit) join(base int64, own Circuit) Circuit {
 	}
 }
 
-// alone is where an instance starts from that has to find out by itself whether the provider is well again.
+// alone is where an instance starts from that has to find out by itself whether the provider is well again: without
+// the probes of the others.
 func (c Circuit) alone() Circuit {
-	c = Circuit{
-		State: c.State, Generation: c.Generation, LastReset: c.LastReset,
-		OpenedAt: c.OpenedAt, OpenUntil: c.OpenUntil, OpenedBy: c.OpenedBy, Why: c.Why, Forced: c.Forced,
-	}
-	if c.State == HalfOpen { // the others' round
-		c.State = Open
-	}
+	c.Probes, c.Successes, c.Failures = nil, 0, 0
 	return c
 }
 

@@ -121,31 +121,34 @@ func (c *crowd) check(t *rapid.T) {
 }
 
 func TestACrowdAgrees(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		c := newCrowd()
-		t.Repeat(map[string]func(*rapid.T){
-			"ask": c.ask, "ask 2": c.ask, "done": c.done, "done 2": c.done, "pass": c.pass, "operate": c.operate, "": c.check,
-		})
-		// Whatever happened, a provider that is well is called again.
-		if c.forced != "" {
-			if err := breaker.Reset(context.Background(), c.line, "stripe", "ann", "over", c.hand.now()); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for range 4 {
-			c.hand.pass(time.Minute)
-			for range 5 {
-				if p, refused := c.all[0].Ask(context.Background()); refused == nil {
-					p.Done(context.Background(), ok, time.Millisecond)
-				}
-			}
-		}
-		for _, b := range c.all {
-			c.hand.pass(2 * time.Second)
-			if _, refused := b.Ask(context.Background()); refused != nil {
-				t.Fatalf("wedged: %+v", *refused)
-			}
-		}
+	bubble(t, func(t *testing.T) {
+		rapid.Check(struct{ rapid.TB }{t}, agrees) // a bubble has no deadline to ask for
 	})
+}
+
+func agrees(t *rapid.T) {
+	c := newCrowd()
+	t.Repeat(map[string]func(*rapid.T){
+		"ask": c.ask, "ask 2": c.ask, "done": c.done, "done 2": c.done, "pass": c.pass, "operate": c.operate, "": c.check,
+	})
+	// Whatever happened, a provider that is well is called again.
+	if c.forced != "" {
+		if err := breaker.Reset(context.Background(), c.line, "stripe", "ann", "over", c.hand.now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 4 {
+		c.hand.pass(time.Minute)
+		for range 5 {
+			if p, refused := c.all[0].Ask(context.Background()); refused == nil {
+				p.Done(context.Background(), ok, time.Millisecond)
+			}
+		}
+	}
+	for _, b := range c.all {
+		c.hand.pass(2 * time.Second)
+		if _, refused := b.Ask(context.Background()); refused != nil {
+			t.Fatalf("wedged: %+v", *refused)
+		}
+	}
 }

@@ -35,32 +35,33 @@ func (g *gauge) CircuitFailure(context.Context, string) {
 }
 
 func TestEachStateIsMeasuredAndLoggedOnce(t *testing.T) {
-	t.Parallel()
-	h, l, g := newHand(), newLine(), &gauge{}
-	var log bytes.Buffer
-	b := breaker.New(breaker.Options{
-		Provider: "stripe", Store: l, Now: h.now, NewID: id.Source{Now: h.now}.New, Metrics: g,
-		Log: slog.New(slog.NewTextHandler(&log, nil)),
-	})
-	trip(t, b)
-	refused(t, b)
-	refused(t, b)
-	h.pass(time.Minute)
-	call(t, b, failed, second)
-	calls(t, b, 3, ok)
-	calls(t, b, 3, ok)
-	if want := []string{"stripe 0", "stripe 1", "stripe 2", "stripe 0"}; !slices.Equal(g.said, want) {
-		t.Errorf("measured %v, want %v", g.said, want)
-	}
-	if g.failures != 11 {
-		t.Errorf("%d failures, want 11", g.failures)
-	}
-	text := log.String()
-	for _, words := range []string{"circuit opened", "circuit half_open", "circuit closed"} {
-		if strings.Count(text, words) != 1 {
-			t.Errorf("%q is not in the log once:\n%s", words, text)
+	bubble(t, func(t *testing.T) {
+		h, l, g := newHand(), newLine(), &gauge{}
+		var log bytes.Buffer
+		b := breaker.New(breaker.Options{
+			Provider: "stripe", Store: l, Now: h.now, NewID: id.Source{Now: h.now}.New, Metrics: g,
+			Log: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		trip(t, b)
+		refused(t, b)
+		refused(t, b)
+		h.pass(time.Minute)
+		call(t, b, failed, second)
+		calls(t, b, 3, ok)
+		calls(t, b, 3, ok)
+		if want := []string{"stripe 0", "stripe 1", "stripe 2", "stripe 0"}; !slices.Equal(g.said, want) {
+			t.Errorf("measured %v, want %v", g.said, want)
 		}
-	}
+		if g.failures != 11 {
+			t.Errorf("%d failures, want 11", g.failures)
+		}
+		text := log.String()
+		for _, words := range []string{"circuit opened", "circuit half_open", "circuit closed"} {
+			if strings.Count(text, words) != 1 {
+				t.Errorf("%q is not in the log once:\n%s", words, text)
+			}
+		}
+	})
 }
 
 func TestTheZeroPermitDoesNothing(t *testing.T) {

@@ -241,10 +241,13 @@ func (b *book) tell(t *rapid.T) {
 	}
 	found := rapid.SampledFrom([]finding{nothing, good, good, bad, bad}).Draw(t, "finding")
 	before := b.story.tell(b.now)
-	if _, has := before.probes[g.lease]; has && before.changes == g.generation {
+	if _, has := before.probes[g.lease]; has {
+		if before.changes != g.generation {
+			t.Fatalf("a probe of generation %d in %d", g.generation, before.changes)
+		}
 		b.story = append(b.story, record{at: b.now, what: "told", name: g.lease, good: found})
 	}
-	b.circuit = b.circuit.report(g.generation, g.lease, found, "me", b.now, Default())
+	b.circuit = b.circuit.report(g.lease, found, "me", b.now, Default())
 }
 
 func (b *book) operate(t *rapid.T) {

@@ -131,7 +131,7 @@ func (b *Breaker) probe(ctx context.Context, now time.Time) Permit {
 	lease := b.o.NewID().String()
 	if b.own == nil {
 		p, answered := b.askForLease(ctx, now, lease)
-		if answered || !b.away(now) || !b.circuit().place(now, b.o.Settings) {
+		if answered || !b.away(now) {
 			return p
 		}
 	}
@@ -185,8 +185,8 @@ func (b *Breaker) report(ctx context.Context, p Permit, found finding) {
 	switch {
 	case p.key.fork == 0:
 		done = b.tellFinding(ctx, p, found, now)
-	case b.own != nil && b.own.fork == p.key.fork:
-		b.own.Circuit = b.own.report(p.key.generation, p.lease, found, b.instance, now, b.o.Settings)
+	case b.own != nil:
+		b.own.Circuit = b.own.report(p.lease, found, b.instance, now, b.o.Settings)
 		b.tell(ctx, now)
 		done = b.join(ctx, now)
 	}
@@ -197,6 +197,6 @@ func (b *Breaker) report(ctx context.Context, p Permit, found finding) {
 // tellFinding starts to tell all what a probe of theirs found.
 func (b *Breaker) tellFinding(ctx context.Context, p Permit, found finding, now time.Time) <-chan struct{} {
 	return b.write(ctx, now, func(c Circuit) Circuit {
-		return c.report(p.key.generation, p.lease, found, b.instance, now, b.o.Settings)
+		return c.report(p.lease, found, b.instance, now, b.o.Settings)
 	}, func(reading, error) {})
 }

@@ -3,9 +3,11 @@ package breaker_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tollgate/tollgate/shared/control"
@@ -14,6 +16,13 @@ import (
 )
 
 var epoch = time.Date(2027, 3, 1, 9, 0, 0, 0, time.UTC)
+
+// bubble runs a test where no time passes while there is something to do, so that a busy machine makes nobody late.
+func bubble(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, test)
+}
 
 // hand is a clock that is moved by hand.
 type hand struct {
@@ -49,6 +58,8 @@ const (
 	failing
 	hanging
 	slow // half a second late
+	slower
+	contended
 )
 
 // line is a store that counts what it is asked, and that can be cut.
@@ -78,6 +89,11 @@ func (t trouble) strike(ctx context.Context) error {
 	case slow:
 		<-time.After(time.Second / 2)
 		return nil
+	case slower:
+		<-time.After(3 * time.Second / 2)
+		return nil
+	case contended:
+		return fmt.Errorf("%w: %w", control.ErrContended, context.DeadlineExceeded)
 	default:
 		return nil
 	}
