@@ -47,12 +47,12 @@ const bookedPayments = `
 // judge holds what the core has against what the providers did. It returns what the
 // schedule came to.
 func (w *world) judge() map[string]int {
-	truth, seen := w.truth(), map[string]int{}
+	truth, seen, known := w.truth(), map[string]int{}, map[string]bool{}
 	all := query[booked](w, bookedPayments, w.caller.MerchantID)
 	for _, p := range all {
 		name := id.Payment.External(p.ID)
 		w.judgePayment(p, name, truth[name])
-		delete(truth, name)
+		known[name] = true
 		seen["payments "+string(p.Status)]++
 		if p.Reconciliation != string(payment.Synced) {
 			seen["for a human: "+p.Why]++
@@ -60,13 +60,62 @@ func (w *world) judge() map[string]int {
 		if p.GaveUp {
 			seen["hints given up"]++
 		}
+		if w.unattended(p) {
+			seen["unattended for 44 days: "+string(p.Status)]++
+		}
 	}
 	for name, objects := range truth {
-		w.breaks("providers know a payment %q that the core does not: %+v", name, *objects[0])
+		if !known[name] {
+			w.breaks("providers know a payment %q that the core does not: %+v", name, *objects[0])
+		}
 	}
+	w.judgeRefunds(truth)
 	w.judgeRows()
 	w.count(seen)
 	return seen
+}
+
+// judgeSoFar holds against what the providers did what the core has of payments that
+// nothing is under way about, while authorizations still stand.
+func (w *world) judgeSoFar() {
+	const busy = `SELECT transaction_id AS id, '' AS type FROM transaction_saga WHERE merchant_id = $1 AND state <> 'done'
+		UNION SELECT transaction_id, '' FROM obligations WHERE merchant_id = $1 AND state = 'open'`
+	moving, truth := map[id.ID]bool{}, w.truth()
+	for _, p := range query[event](w, busy, w.caller.MerchantID) {
+		moving[p.ID] = true
+	}
+	for _, p := range query[booked](w, bookedPayments, w.caller.MerchantID) {
+		if name := id.Payment.External(p.ID); !moving[p.ID] {
+			w.judgePayment(p, name, truth[name])
+		}
+	}
+}
+
+// judgeRefunds holds each refund that a merchant asked for against what the provider gave
+// back for it.
+func (w *world) judgeRefunds(truth map[string][]*object) {
+	type row struct {
+		ID      id.ID                `db:"id"`
+		Payment id.ID                `db:"transaction_id"`
+		Status  payment.RefundStatus `db:"status"`
+		Amount  int64                `db:"amount_minor"`
+	}
+	const refunds = `SELECT r.id, transaction_id, r.status, r.amount_minor FROM refunds r JOIN transactions t ON t.id = transaction_id
+		WHERE r.merchant_id = $1 AND t.reconciliation_status <> 'MANUAL_REVIEW' AND NOT EXISTS (
+			SELECT FROM webhook_events h WHERE h.transaction_id = t.id AND h.reason = 'the provider never confirmed it')
+		ORDER BY r.created_at, r.id`
+	for _, r := range query[row](w, refunds, w.caller.MerchantID) {
+		var given, want int64
+		for _, o := range truth[id.Payment.External(r.Payment)] {
+			given += o.refunded[id.Refund.External(r.ID)]
+		}
+		if r.Status == payment.RefundSucceeded {
+			want = r.Amount
+		}
+		if given != want {
+			w.breaks("refund %s of %d is %s, and the provider gave %d back", id.Refund.External(r.ID), r.Amount, r.Status, given)
+		}
+	}
 }
 
 func (w *world) judgePayment(p booked, name string, objects []*object) {

@@ -284,7 +284,10 @@ func (w *world) settle() {
 	if err := w.deploy(); err != nil {
 		panic(err)
 	}
-	for _, d := range calmDown {
+	for i, d := range calmDown {
+		if i == standing {
+			w.judgeSoFar()
+		}
 		w.pass(d)
 		for rounds := 0; w.takeIn() || w.round(); rounds++ {
 			if rounds > 50 {
@@ -306,6 +309,10 @@ var calmDown = func() (steps []time.Duration) {
 	}
 	return steps
 }()
+
+// standing is the step by which everything is done that is to be, and authorizations
+// still stand.
+const standing = 19
 
 // takeIn hands in all webhooks that came.
 func (w *world) takeIn() bool {
