@@ -75,6 +75,8 @@ func (f finish) rule(src Source) string {
 		return "" // the webhook was quicker than the reply
 	case src.Rule == "" && f.doubted && src.Name == "lookup":
 		return RuleLookup // it was made for another operation, and showed this one too
+	case src.Rule == "" && f.doubted && src.Name == "call":
+		return RuleReply
 	}
 	return src.Rule
 }

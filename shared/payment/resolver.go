@@ -9,6 +9,7 @@ import (
 // The rules by which an unknown outcome is resolved. Each resolution stores its rule and
 // the row that holds its evidence.
 const (
+	RuleReply   = "reply"
 	RuleReplay  = "replay"
 	RuleLookup  = "lookup"
 	RuleWebhook = "webhook"
@@ -26,7 +27,7 @@ type doubt struct {
 }
 
 // A rule tries to prove an outcome; done says that the operation needs no further rule
-// now. The one without a try comes by itself.
+// now. Those without a try come by themselves.
 type rule struct {
 	name  string
 	proof string // what proves the outcome
@@ -36,6 +37,7 @@ type rule struct {
 // resolver is the rules in the order in which they are tried. Nothing else ever decides
 // what was unknown: least of all that time has passed.
 var resolver = []rule{
+	{RuleReply, "the call's own answer, which its worker recorded after its lease had run out", nil},
 	{RuleReplay, "the same attempt again, while the provider is sure to know its key, got its answer", (*Service).byReplay},
 	{RuleLookup, "a strongly consistent look-up shows the object, decided", (*Service).byLookUp},
 	{RuleWebhook, "the provider told it by a signed event", nil},
