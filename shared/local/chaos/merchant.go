@@ -151,13 +151,16 @@ func (w *world) send(r *request) {
 		about = id.Payment.External(r.payment)
 	}
 	w.did("%s %s: %s", r.what, r.key.Key[20:], about)
+	slept := w.slept
 	died, err := w.work(func() error {
 		a, err := w.answer(r)
 		if err != nil {
 			return err
 		}
 		w.did("  answered %d", a.Status)
-		w.read(r, a)
+		if r.final == nil || a.Status != http.StatusAccepted || w.slept == slept { // else it is what was true before the worker slept
+			w.read(r, a)
+		}
 		if a.After != nil {
 			a.After(w.ctx)
 		}

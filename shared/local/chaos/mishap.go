@@ -67,7 +67,7 @@ func (w *world) hook(_ context.Context, point string) {
 		panic(killed{})
 	}
 	w.did("  the worker falls asleep: %s", point)
-	w.asleep = true
+	w.asleep, w.slept = true, w.slept+1
 	for range m.sleep {
 		w.step()
 	}

@@ -63,6 +63,7 @@ type world struct {
 	webhooks []webhook  // that came and were not dealt with
 	mishap   *mishap    // what befalls the work under way
 	asleep   bool       // a worker is
+	slept    int        // workers did so often
 	unruly   bool       // providers act later than they may
 	calm     bool       // the trouble is over,
 	calmAt   time.Time  // since then
