@@ -78,7 +78,7 @@ func (p plan) pay(ctx context.Context, l *load) (stop func()) {
 
 // measure does all of it, and judges.
 func (p plan) measure(ctx context.Context, progress io.Writer) (*report, error) {
-	r := &report{At: time.Now().UTC(), Machine: machine(), Sick: p.Sick, Healthy: healthy, Rate: p.Rate}
+	r := newReport(p)
 	for n := range p.Pairs {
 		for _, sick := range []bool{false, true} {
 			if err := p.next(ctx, r, n+1, sick, progress); err != nil {

@@ -87,6 +87,14 @@ func machine() string {
 	return fmt.Sprintf("%d CPUs (%s), %s, %s", runtime.NumCPU(), name, runtime.GOOS, runtime.Version())
 }
 
+// busy is the load average of the last minute; 0 where that can't be told.
+func busy() (load float64) {
+	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
+		_, _ = fmt.Sscan(string(text), &load)
+	}
+	return load
+}
+
 // ticks is how long the machine's CPUs were busy and in all, since it started; zeros where that can't be told.
 type ticks struct{ busy, all float64 }
 

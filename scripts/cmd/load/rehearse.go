@@ -25,7 +25,7 @@ const skipped = 57 * time.Second
 // rehearse does once what is measured, with a few payments. The minute in which the circuit is open is skipped: the
 // clock is moved on while no payments are made.
 func (p plan) rehearse(ctx context.Context, database string) (r *report, err error) {
-	r = &report{At: time.Now().UTC(), Machine: machine(), Sick: p.Sick, Healthy: healthy, Rate: p.Rate}
+	r = newReport(p)
 	w, err := openWorld(ctx, worldOptions{DatabaseURL: database, Jumps: true, Calls: impatience()})
 	if err != nil {
 		return nil, err

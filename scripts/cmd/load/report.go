@@ -14,6 +14,7 @@ import (
 type report struct {
 	At       time.Time `json:"at"`
 	Machine  string    `json:"machine"`
+	Busy     float64   `json:"load_average_before"` // of others, before anything was measured
 	Sick     string    `json:"sick"`
 	Healthy  string    `json:"healthy"`
 	Rate     int       `json:"rate_per_second"`
@@ -42,6 +43,10 @@ const (
 	// logged is how much later, in seconds, something may be in a log than it was: what is compared are such times.
 	logged = 0.3
 )
+
+func newReport(p plan) *report {
+	return &report{At: time.Now().UTC(), Machine: machine(), Busy: busy(), Sick: p.Sick, Healthy: healthy, Rate: p.Rate}
+}
 
 // judge holds what was measured against the bounds. Those of time are left out of a rehearsal.
 func (r *report) judge(timed bool) {
@@ -119,7 +124,7 @@ func list(values map[string]float64) string {
 // print writes the report for people.
 func (r *report) print(out io.Writer) {
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(out, format+"\n", args...) }
-	line("%s, %s", r.At.Format("2006-01-02 15:04 MST"), r.Machine)
+	line("%s, %s, load average %.2f before", r.At.Format("2006-01-02 15:04 MST"), r.Machine, r.Busy)
 	rate := "a few payments"
 	if r.Rate > 0 {
 		rate = fmt.Sprintf("%d payments/s", r.Rate)
