@@ -74,6 +74,7 @@ type process struct {
 	kill  func()
 	in    *json.Encoder
 	lines *bufio.Scanner
+	slow  int // calls, of those that were asked
 }
 
 func newFleet(t *testing.T) *fleet {
@@ -127,7 +128,7 @@ func startWorker(t *testing.T, settings string) *process {
 		_ = cmd.Wait()
 	})
 	t.Cleanup(kill)
-	return &process{t, kill, json.NewEncoder(in), bufio.NewScanner(out)}
+	return &process{t: t, kill: kill, in: json.NewEncoder(in), lines: bufio.NewScanner(out)}
 }
 
 func (p *process) order(o order) {
@@ -162,6 +163,8 @@ func (p *process) asked(n int) (allowed int) {
 			n--
 		case isRefused:
 			n--
+		case isSlow:
+			p.slow++
 		}
 	}
 	return allowed
@@ -178,11 +181,17 @@ func (f *fleet) pass(d time.Duration) {
 func (f *fleet) passed(d time.Duration, workers []*process) {
 	f.t.Helper()
 	f.pass(d)
-	for _, w := range workers {
-		w.order(order{Read: true})
-	}
-	for _, w := range workers {
-		w.heard(isReady)
+	for stale := true; stale; {
+		stale = false
+		for _, w := range workers {
+			w.order(order{Read: true})
+		}
+		for _, w := range workers {
+			stale = w.next() == isStale || stale
+		}
+		if stale {
+			f.pass(time.Second) // when they try again
+		}
 	}
 }
 
