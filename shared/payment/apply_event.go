@@ -125,9 +125,9 @@ func (s *Service) payerCameBack(b *pgx.Batch, d *dossier, facts []provider.Fact,
 	if sg == nil || sg.Kind != provider.Authorize || sg.State != saga.AwaitingPayer || sg.Provider != from || !approvedByPayer(facts) {
 		return nil
 	}
-	saga.QueueRelease(b, sg.ID, saga.AwaitingProvider, d.now, sg.Tries, d.now)
+	saga.QueueRelease(b, sg.ID, saga.AwaitingProvider, d.now, 0, d.now)
 	sg.State = saga.AwaitingProvider
-	return &wake{body: Wake{SagaID: sg.ID, Try: sg.Tries}, provider: sg.Provider, tries: sg.Tries, at: d.now}
+	return &wake{body: Wake{SagaID: sg.ID}, provider: sg.Provider, at: d.now}
 }
 
 // approvedByPayer reports whether facts show that the payer has done their part.

@@ -543,3 +543,29 @@ func TestRoutesThatCantBe(t *testing.T) {
 		t.Errorf("%d payments", n)
 	}
 }
+
+// However long the payer took: what is left to do is not put off as the polling was, and
+// its task is not taken for one that is there already.
+func TestAnApprovalStartsTheTriesAnew(t *testing.T) {
+	t.Parallel()
+	for _, told := range []bool{true, false} {
+		w := newTown(t)
+		p := w.state(w.must(w.Create(t.Context(), w.caller, w.key("/v1/payments"), w.byPayPal(Manual))))
+		w.pass(90*time.Minute, time.Minute)
+		w.approve(p, providersim.PayPalApproves)
+		g := w.gated("paypal")
+		g.open = true // the circuit opens between the look-up and the authorization
+		if told {
+			w.hint(p, "paypal")
+			if tries := w.strings(`SELECT tries::text FROM transaction_saga`); !slices.Equal(tries, []string{"0"}) {
+				t.Errorf("told, with tries %v", tries)
+			}
+		}
+		w.pass(time.Hour, time.Minute)
+		g.open = false
+		w.pass(5*time.Minute, 10*time.Second)
+		if got := w.get(p); got.Status != Authorized {
+			t.Errorf("told %t: %s, due %v", told, got.Status, w.strings(`SELECT state || ' ' || tries || ' ' || (due_at - $1::timestamptz)::text FROM transaction_saga`, w.Now()))
+		}
+	}
+}

@@ -211,6 +211,10 @@ func refusalOf(d *dossier, sg *saga.Saga) *provider.Refusal {
 	return nil
 }
 
+// unsentBackoff bounds how long what was provably not sent waits: somebody may be waiting
+// for it, and asking whether it can be sent now costs the provider nothing.
+const unsentBackoff = 2 * time.Minute
+
 // release says what becomes of a saga that the facts did not close.
 func (s *Service) release(b *pgx.Batch, d *dossier, sg *saga.Saga, w work, res provider.Result, evidence id.ID) *wake {
 	unsent := res.Outcome == provider.NotSent && w.first
@@ -238,15 +242,22 @@ func (s *Service) release(b *pgx.Batch, d *dossier, sg *saga.Saga, w work, res p
 			return nil
 		}
 	}
-	due, tries := d.now.Add(max(saga.Backoff(sg.Tries), res.RetryAfter)), sg.Tries+1
+	backoff := saga.Backoff(sg.Tries)
+	if wait == saga.Scheduled {
+		backoff = min(backoff, unsentBackoff)
+	}
+	due, tries := d.now.Add(max(backoff, res.RetryAfter)), sg.Tries+1
 	if w.forced {
 		tries = sg.Tries
 	}
 	if wait == saga.Scheduled && sg.Kind == provider.Authorize && w.attempt.Request.Reference == "" && due.After(d.ExpiresAt) {
 		due = d.ExpiresAt
 	}
-	if wait == saga.AwaitingPayer && w.was != saga.AwaitingProvider && d.approved() {
-		wait, due = saga.AwaitingProvider, d.now // the approval came while this was under way: ask again
+	switch {
+	case wait == saga.AwaitingPayer && w.was != saga.AwaitingProvider && d.approved():
+		wait, due, tries = saga.AwaitingProvider, d.now, 0 // the approval came while this was under way: ask again
+	case wait == saga.AwaitingProvider && w.was == saga.AwaitingPayer:
+		due, tries = d.now.Add(max(saga.Backoff(0), res.RetryAfter)), 0 // how long the payer took is no measure of what comes
 	}
 	saga.QueueRelease(b, sg.ID, wait, due, tries, d.now)
 	if w.rule != "" && (wait == saga.AwaitingPayer || wait == saga.AwaitingProvider) {

@@ -46,9 +46,9 @@ func (s *Service) enqueue(ctx context.Context, w wake) error {
 	if subject.IsZero() {
 		kind, subject = "obligation", w.body.ObligationID
 	}
-	// The minute is in the name since a name that was used can't be used again for
+	// The time is in the name since a name that was used can't be used again for
 	// hours, and the sweep must be able to make a lost task anew.
-	name := outbox.TaskName(kind+"-"+subject.String(), w.tries, int(w.at.Unix()/60))
+	name := outbox.TaskName(kind+"-"+subject.String(), w.tries, int(w.at.Unix()))
 	return s.Tasks.Enqueue(ctx, outbox.Task{
 		Queue: outbox.ResumeQueue(w.provider), Name: name, URL: s.Tasks.Config().ResumeURL, Body: encode(w.body), At: w.at,
 	})
