@@ -166,6 +166,9 @@ func (s *Service) conclude(ctx context.Context, b *pgx.Batch, d *dossier, w work
 	evidence := s.queueResponse(b, d.Payment, response{provider: w.provider, saga: sg.ID, key: w.attempt.Key, operation: w.operation(), result: res}, d.now)
 	if holding {
 		if next = s.failOver(ctx, b, d, sg, w, res); next != nil {
+			if w.rule != "" {
+				saga.QueueResolved(b, sg.ID, w.rule, evidence)
+			}
 			d.write(b, w.sourceOf(evidence))
 			a, _ = d.answer(sg, nil)
 			a.After = s.after(d.ID, nil)

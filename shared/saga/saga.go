@@ -169,8 +169,9 @@ func QueueOutcome(b *pgx.Batch, a provider.Attempt, o provider.Outcome, unsent b
 
 const resolveSaga = `UPDATE transaction_saga SET rule = $2, evidence_id = $3 WHERE id = $1 AND state <> 'done'`
 
-// QueueResolved notes the rule by which what was unknown of an open saga became known to
-// be pending. The rule stays when the saga is closed by one who has none to name.
+// QueueResolved notes the rule by which what was unknown of an open saga became known: to
+// be pending, or declined where another provider is asked next. The rule stays when the
+// saga is closed by one who has none to name.
 func QueueResolved(b *pgx.Batch, saga id.ID, rule string, evidence id.ID) {
 	b.Queue(resolveSaga, saga, rule, evidence)
 }
