@@ -70,6 +70,9 @@ func (w *world) judge() map[string]int {
 		}
 	}
 	w.judgeRefunds(truth)
+	if !w.unruly {
+		w.judgeEnds()
+	}
 	w.judgeRows()
 	w.count(seen)
 	return seen
@@ -88,6 +91,21 @@ func (w *world) judgeSoFar() {
 		if name := id.Payment.External(p.ID); !moving[p.ID] {
 			w.judgePayment(p, name, truth[name])
 		}
+	}
+}
+
+// judgeEnds looks for what was given up too early: nothing may happen to a payment or a
+// refund that was said to have ended, where providers keep to what the port counts on.
+// That it was made good afterwards does not help whoever believed it.
+func (w *world) judgeEnds() {
+	type row struct {
+		Text string `db:"text"`
+	}
+	const late = `
+		SELECT provider || ' ' || reason AS text FROM obligations WHERE merchant_id = $1 AND (reason LIKE '%\_after\_failed' OR reason LIKE '%\_after\_canceled')
+		UNION ALL SELECT 'refund of ' || provider || ' ' || status FROM refunds WHERE merchant_id = $1 AND previous_status IN ('FAILED', 'CANCELED')`
+	for _, r := range query[row](w, late, w.caller.MerchantID) {
+		w.breaks("FALSE END: it was given up, and came true: %s", r.Text)
 	}
 }
 
