@@ -2,10 +2,14 @@ package payment
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/id"
+	"github.com/tollgate/tollgate/shared/idempotency"
+	"github.com/tollgate/tollgate/shared/postgres"
 	"github.com/tollgate/tollgate/shared/provider"
 	"github.com/tollgate/tollgate/shared/saga"
 )
@@ -52,6 +56,26 @@ func (s *Service) failOver(ctx context.Context, b *pgx.Batch, d *dossier, sg *sa
 	saga.QueueMove(b, sg, d.now)
 	saga.QueueAttempt(b, sg.Provider, next.attempt)
 	return &next
+}
+
+// requestTime is how long a request may have taken already for the next provider to be
+// called in it: each call may take its provider's whole time, and the request has 30 s.
+const requestTime = 5 * time.Second
+
+// handOver leaves the call of the next provider to a task. a is what the request gets:
+// the payment as it is, pending.
+func (s *Service) handOver(ctx context.Context, w work, a idempotency.Answer) (idempotency.Answer, error) {
+	b, now := &pgx.Batch{}, s.Now()
+	saga.QueueFence(b, w.saga.ID, w.token)
+	saga.QueueOutcome(b, w.attempt, provider.NotSent, true, now)
+	saga.QueueRelease(b, w.saga.ID, saga.Scheduled, now, w.saga.Tries, now)
+	if err := postgres.Pipeline(context.WithoutCancel(ctx), s.Pool, b); err != nil {
+		return idempotency.Answer{}, fault.Wrap(err, "leave the next provider to a task")
+	}
+	a.After = s.after(w.saga.TransactionID, &wake{
+		body: Wake{SagaID: w.saga.ID, Try: w.saga.Tries}, provider: w.provider, tries: w.saga.Tries, at: now,
+	})
+	return a, nil
 }
 
 // abandon records what a provider says that the payment leaves, and has the object that

@@ -569,3 +569,47 @@ func TestAnApprovalStartsTheTriesAnew(t *testing.T) {
 		}
 	}
 }
+
+// slowly is an adapter whose calls take their time, by the clock of the test.
+type slowly struct {
+	provider.Adapter
+	takes func()
+}
+
+func (s *slowly) Execute(ctx context.Context, call provider.Call) provider.Result {
+	s.takes()
+	return s.Adapter.Execute(ctx, call)
+}
+
+// A request that has taken long leaves the next provider to a task, so that it is answered
+// before its caller gives it up.
+func TestASlowDeclineLeavesTheNextProviderToATask(t *testing.T) {
+	t.Parallel()
+	w := newTown(t)
+	w.Providers["stripe"] = &slowly{w.Providers["stripe"], func() {
+		if err := w.clock.Advance(t.Context(), 6*time.Second); err != nil {
+			t.Error(err)
+		}
+	}}
+	in := w.params(Manual)
+	in.PaymentMethod, in.Alternatives = "pm_card_chargeDeclinedProcessingError", []Alternative{{PaymentMethod: "paypal"}}
+	a := w.must(w.Create(t.Context(), w.caller, w.key("/v1/payments"), in))
+	p := w.state(a)
+	if a.Status != http.StatusAccepted || p.Status != Pending || p.Provider != "paypal" || p.NextAction != nil {
+		t.Errorf("answered: %d %s", a.Status, a.Body)
+	}
+	if got := w.strings(`SELECT s.state || ' ' || s.provider || ' ' || a.unsent FROM transaction_saga s JOIN saga_attempts a ON a.saga_id = s.id AND a.number = 2`); !slices.Equal(got, []string{"scheduled paypal true"}) {
+		t.Errorf("left as %v", got)
+	}
+	w.carryOn()
+	if got := w.get(p); got.NextAction == nil {
+		t.Errorf("carried on: %+v", got)
+	}
+	w.approve(w.get(p), providersim.PayPalApproves)
+	w.pass(time.Hour, time.Minute)
+	if got := w.get(p); got.Status != Authorized {
+		t.Errorf("in the end: %+v", got)
+	}
+	w.wantDone(p, map[string]int{"paypal authorize": 1})
+	w.fold()
+}

@@ -57,6 +57,7 @@ func (s *Service) execute(ctx context.Context, w work, call provider.Call) provi
 // conduct records what a call yielded, and goes on to other providers for as long as
 // that is what follows.
 func (s *Service) conduct(ctx context.Context, w work, res provider.Result, known *dossier) (idempotency.Answer, error) {
+	began := w.attempt.SentAt
 	for {
 		a, next, err := s.record(ctx, w, res, known)
 		if err != nil || next == nil {
@@ -67,6 +68,9 @@ func (s *Service) conduct(ctx context.Context, w work, res provider.Result, know
 			return idempotency.Answer{}, fault.Wrap(err, "call the next provider")
 		}
 		s.Metrics.FailedOver(ctx, w.provider, next.provider, string(res.Outcome))
+		if w.was == "" && s.Now().After(began.Add(requestTime)) {
+			return s.handOver(ctx, *next, a)
+		}
 		w, known = *next, nil
 		res = s.execute(ctx, w, call)
 	}

@@ -81,7 +81,7 @@ func (s *Service) askProvider(ctx context.Context, w work) error {
 		return s.authorizeApproved(ctx, w)
 	case !f.complete:
 		return s.unheard(ctx, w)
-	case w.saga.Kind != provider.Authorize || !f.absent || s.Now().Before(w.saga.CreatedAt.Add(payerPatience)):
+	case w.saga.Kind != provider.Authorize || !f.absent || s.Now().Before(w.asked().Add(payerPatience)):
 		return nil
 	}
 	return s.giveUp(ctx, w)
@@ -97,6 +97,14 @@ func (s *Service) authorizeApproved(ctx context.Context, w work) error {
 // cancelled at the provider, so that it can't come to life weeks later.
 const payerPatience = 24 * time.Hour
 
+// asked is when the payer was, at the latest, asked to act.
+func (w work) asked() time.Time {
+	if w.attempt.Request.Reference == "" {
+		return w.attempt.SentAt
+	}
+	return w.saga.CreatedAt
+}
+
 // askAboutPayer looks whether the payer has come back, and gives up after payerPatience.
 func (s *Service) askAboutPayer(ctx context.Context, w work) error {
 	f, err := s.lookUp(ctx, w)
@@ -107,14 +115,14 @@ func (s *Service) askAboutPayer(ctx context.Context, w work) error {
 		return s.unheard(ctx, w)
 	case f.approved:
 		return s.authorizeApproved(ctx, w)
-	case s.Now().Before(w.saga.CreatedAt.Add(payerPatience)):
+	case s.Now().Before(w.asked().Add(payerPatience)):
 		return nil
 	}
 	return s.giveUp(ctx, w)
 }
 
-// silence is how long what waits may be waited for while its provider can't be asked about
-// it, before a human hears of it.
+// silence is how long what waits may be waited for while its provider can't be asked, before
+// a human hears of it.
 const silence = 7 * 24 * time.Hour
 
 // unheard calls a human when nothing could be learned for too long of what is waited for.
@@ -182,7 +190,7 @@ func (s *Service) sendScheduled(ctx context.Context, w work) error {
 	}
 	switch approved := w.attempt.Request.Reference != ""; {
 	case w.saga.Kind != provider.Authorize:
-	case approved && !s.Now().Before(w.saga.CreatedAt.Add(payerPatience)):
+	case approved && !s.Now().Before(w.asked().Add(payerPatience)):
 		return s.giveUp(ctx, w)
 	case !approved && !s.Now().Before(p.ExpiresAt):
 		return s.expire(ctx, w)
@@ -195,7 +203,10 @@ func (s *Service) sendScheduled(ctx context.Context, w work) error {
 		return fault.Wrap(err, "mark the attempt as being sent")
 	}
 	w.first, w.source = true, "call"
-	return s.finishWork(ctx, w, s.execute(ctx, w, call))
+	if err := s.finishWork(ctx, w, s.execute(ctx, w, call)); err != nil {
+		return err
+	}
+	return s.unheard(ctx, w)
 }
 
 // expire cancels a payment whose authorization provably never left.
@@ -268,7 +279,7 @@ func (s *Service) again(ctx context.Context, w work, rule string, change func(*p
 func (s *Service) needsHuman(ctx context.Context, w work) error {
 	return postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) error {
 		d, err := s.load(ctx, tx, w.saga.TransactionID, id.ID{}, id.ID{})
-		if err != nil || d.ReconciliationStatus == ManualReview {
+		if err != nil || d.ReconciliationStatus == ManualReview || d.saga(w.saga.ID) == nil || !d.saga(w.saga.ID).Open() {
 			return err
 		}
 		d.ReconciliationStatus = ManualReview

@@ -99,7 +99,7 @@ func (s *Service) byRetry(ctx context.Context, d *doubt) (done bool, err error) 
 	switch {
 	case !d.seen.complete || !d.seen.absent || !d.sticky && !d.closed:
 		return false, nil
-	case approved && !s.Now().Before(d.saga.CreatedAt.Add(payerPatience)):
+	case approved && !s.Now().Before(d.asked().Add(payerPatience)):
 		return true, s.giveUp(ctx, d.work)
 	case !approved && !d.caps.Guarded[step]:
 		return false, nil
