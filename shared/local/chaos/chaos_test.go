@@ -41,7 +41,7 @@ func TestSchedules(t *testing.T) {
 		pool := pgtest.Pool(t)
 		merchants := map[id.ID]uint64{}
 		var g errgroup.Group
-		g.SetLimit(runtime.GOMAXPROCS(0))
+		g.SetLimit(2 * runtime.GOMAXPROCS(0)) // half of them wait for the database
 		for _, seed := range batch {
 			g.Go(func() error {
 				o, err := Run(t.Context(), pool, seed)

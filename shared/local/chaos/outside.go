@@ -87,7 +87,7 @@ func (w *world) handIn() {
 		w.webhooks = slices.Delete(w.webhooks, i, i+1)
 	}
 	w.ingest(h)
-	for _, e := range w.events(false) {
+	for _, e := range w.events() {
 		if w.chance(0.9) { // else its message is lost, and the sweep finds it
 			w.apply(e)
 		}
@@ -105,11 +105,10 @@ type event struct {
 	Type string `db:"type"`
 }
 
-// events are those taken in and not dealt with; with due, whose time has come.
-func (w *world) events(due bool) []event {
-	const open = `SELECT id, type FROM webhook_events
-		WHERE request_id = $1 AND state IN ('stored', 'parked') AND (state = 'stored' AND NOT $2 OR due_at <= $3) ORDER BY received_at, id`
-	return query[event](w, open, w.tag, due, w.now())
+// events are those taken in and not looked at yet.
+func (w *world) events() []event {
+	const stored = `SELECT id, type FROM webhook_events WHERE request_id = $1 AND state = 'stored' ORDER BY received_at, id`
+	return query[event](w, stored, w.tag)
 }
 
 func (w *world) apply(e event) {

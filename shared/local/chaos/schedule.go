@@ -195,33 +195,43 @@ func (w *world) carryOn() {
 	}
 }
 
+// due are the sagas, obligations and events whose time has come.
+const due = `
+	SELECT 'saga' AS what, id, kind || ' ' || state AS type, created_at AS at FROM transaction_saga
+		WHERE merchant_id = $1 AND state <> 'done' AND coalesce(lease_until, due_at) <= $2
+	UNION ALL SELECT 'obligation', id, kind || ' ' || provider, opened_at FROM obligations
+		WHERE merchant_id = $1 AND state = 'open' AND due_at <= $2
+	UNION ALL SELECT 'event', id, type, received_at FROM webhook_events
+		WHERE request_id = $3 AND state IN ('stored', 'parked') AND due_at <= $2
+	ORDER BY what DESC, at, id`
+
 // round does what is due now, and reports whether anything was.
 func (w *world) round() bool {
-	w.quiet()
-	const sagas = `SELECT id, kind || ' ' || state AS type FROM transaction_saga
-		WHERE merchant_id = $1 AND state <> 'done' AND coalesce(lease_until, due_at) <= $2 ORDER BY created_at, id`
-	const obligations = `SELECT id, kind || ' ' || provider AS type FROM obligations
-		WHERE merchant_id = $1 AND state = 'open' AND due_at <= $2 ORDER BY opened_at, id`
-	did := false
-	for _, s := range query[event](w, sagas, w.caller.MerchantID, w.now()) {
-		did = true
-		w.did("resume %s", s.Type)
-		if _, err := w.work(func() error { return w.service.Resume(w.ctx, payment.Wake{SagaID: s.ID, Try: -1}) }); err != nil && !lostLease(err) {
-			w.breaks("resuming %s: %v", s.Type, err)
+	type row struct {
+		What string    `db:"what"`
+		ID   id.ID     `db:"id"`
+		Type string    `db:"type"`
+		At   time.Time `db:"at"`
+	}
+	all := query[row](w, due, w.caller.MerchantID, w.now(), w.tag)
+	for _, d := range all {
+		switch d.What {
+		case "saga":
+			w.did("resume %s", d.Type)
+			_, err := w.work(func() error { return w.service.Resume(w.ctx, payment.Wake{SagaID: d.ID, Try: -1}) })
+			if err != nil && !lostLease(err) {
+				w.breaks("resuming %s: %v", d.Type, err)
+			}
+		case "obligation":
+			w.did("discharge %s", d.Type)
+			if _, err := w.work(func() error { return w.service.Discharge(w.ctx, d.ID) }); err != nil {
+				w.breaks("discharging %s: %v", d.Type, err)
+			}
+		default:
+			w.apply(event{d.ID, d.Type})
 		}
 	}
-	for _, o := range query[event](w, obligations, w.caller.MerchantID, w.now()) {
-		did = true
-		w.did("discharge %s", o.Type)
-		if _, err := w.work(func() error { return w.service.Discharge(w.ctx, o.ID) }); err != nil {
-			w.breaks("discharging %s: %v", o.Type, err)
-		}
-	}
-	for _, e := range w.events(true) {
-		did = true
-		w.apply(e)
-	}
-	return did
+	return len(all) > 0
 }
 
 // lostLease reports whether a worker came back to find that another has its saga: that is
@@ -319,12 +329,14 @@ func (w *world) takeIn() bool {
 	w.quiet()
 	came := w.webhooks
 	w.webhooks = nil
+	if len(came) == 0 {
+		return false
+	}
 	for _, h := range came {
 		w.ingest(h)
 	}
-	open := w.events(false)
-	for _, e := range open {
+	for _, e := range w.events() {
 		w.apply(e)
 	}
-	return len(came) > 0
+	return true
 }
