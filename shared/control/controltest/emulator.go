@@ -3,6 +3,7 @@
 package controltest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -25,6 +26,9 @@ import (
 const missing = `%w: these tests need Google's Firestore emulator and Java 11 or later on PATH.
 Install them with: apt-get install google-cloud-cli-firestore-emulator default-jre-headless
 or, where gcloud came without apt: gcloud components install cloud-firestore-emulator`
+
+// patience is how long the emulator may take to start.
+const patience = 2 * time.Minute
 
 var errMissing = errors.New("no Firestore emulator")
 
@@ -69,9 +73,10 @@ func (e *Emulator) Open(t testing.TB, project string) *control.Firestore {
 	return store
 }
 
-// script ends the emulator when its input does, which is at the latest when this process ends, however it does.
+// script starts the emulator, by the settings that make Java start fast, and ends it when its input does, which is at
+// the latest when this process ends, however it does.
 const script = `exec 3<&0
-java -Duser.language=en -cp "$1" com.google.cloud.datastore.emulator.firestore.CloudFirestore --host=127.0.0.1 --port="$2" 3<&- &
+java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Duser.language=en -cp "$1" com.google.cloud.datastore.emulator.firestore.CloudFirestore --host=127.0.0.1 --port="$2" 3<&- &
 emulator=$!
 (cat <&3; kill -9 $emulator) >/dev/null 2>&1 &
 exec 3<&-
@@ -130,22 +135,42 @@ func launch(jar string) (*Emulator, error) {
 func (e *Emulator) await(ended <-chan struct{}) error {
 	again := time.NewTicker(50 * time.Millisecond)
 	defer again.Stop()
-	late := time.NewTimer(time.Minute)
+	late := time.NewTimer(patience)
 	defer late.Stop()
-	client := &http.Client{Timeout: time.Second}
+	client := &http.Client{Timeout: 10 * time.Second}
 	for {
 		if resp, err := client.Get("http://" + e.Addr + "/"); err == nil {
 			_ = resp.Body.Close()
-			return nil
+			return e.warm()
 		}
 		select {
 		case <-ended:
 			return errors.New("the Firestore emulator ended at once")
 		case <-late.C:
-			return errors.New("the Firestore emulator did not answer for a minute")
+			return fmt.Errorf("the Firestore emulator did not answer for %v", patience)
 		case <-again.C:
 		}
 	}
+}
+
+// warm makes the first changes, which take the emulator longer than those who use a store wait for it.
+func (e *Emulator) warm() error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	store, err := control.Open(ctx, control.Config{Project: "warm"}, e.Options()...)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = store.Close() }()
+	for n := range int64(3) {
+		err := store.Change(ctx, "warm/up", func(control.Document) (control.Document, error) {
+			return control.Document{"n": n}, nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // findJar finds the emulator beside gcloud, and where packages put it.

@@ -80,13 +80,6 @@ type process struct {
 func newFleet(t *testing.T) *fleet {
 	f := &fleet{t: t, clock: clock.NewFrozen(epoch), shop: &shop{}, emulator: controltest.Start(t)}
 	f.store = f.emulator.Open(t, "fleet")
-	for n := range int64(3) { // the first writes take it longer than a request would wait
-		if err := f.store.Change(t.Context(), "warm/up", func(control.Document) (control.Document, error) {
-			return control.Document{"n": n}, nil
-		}); err != nil {
-			t.Fatal(err)
-		}
-	}
 	clockServer := httptest.NewServer(f.clock.Handler())
 	t.Cleanup(clockServer.Close)
 	provider := httptest.NewServer(f.shop)
