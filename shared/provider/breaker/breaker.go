@@ -51,6 +51,9 @@ type Options struct {
 	Settings Settings     // Default() when zero
 }
 
+// Slow is after what time a call is slow: then Permit.Overdue is due.
+func (b *Breaker) Slow() time.Duration { return b.o.Settings.Slow }
+
 // Verdict is what a call says about the provider's health.
 type Verdict int
 

@@ -69,6 +69,90 @@ func TestMostCallsBeingSlowOpensIt(t *testing.T) {
 	})
 }
 
+func TestCallsThatHangOpenItBeforeTheyEnd(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHand()
+		b := instance(nil, h.now)
+		var under []breaker.Permit
+		for range 10 {
+			p, refused := b.Ask(t.Context())
+			if refused != nil {
+				t.Fatal(refused.Why)
+			}
+			under = append(under, p)
+		}
+		h.pass(5 * second)
+		for i := range under {
+			if ready, why := b.Ready(t.Context()); !ready {
+				t.Errorf("after %d: %s", i, why)
+			}
+			under[i] = under[i].Overdue(t.Context()).Overdue(t.Context()) // twice is once
+		}
+		if ready, why := b.Ready(t.Context()); ready || !strings.Contains(why, "10 of 10 calls took longer") {
+			t.Errorf("ready %t: %s", ready, why)
+		}
+		for _, p := range under {
+			p.Done(t.Context(), failed, 13*second)
+		}
+	})
+}
+
+// Nine calls are too few, however often they are told of.
+func TestACallIsCountedOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHand()
+		b := instance(nil, h.now)
+		for i := range 9 {
+			p, _ := b.Ask(t.Context())
+			p = p.Overdue(t.Context())
+			verdict := ok
+			if i == 0 {
+				verdict = breaker.Ignored // its caller gave it up: it tells nothing
+			}
+			p.Done(t.Context(), verdict, 6*second)
+		}
+		call(t, b, ok, 6*second)
+		if ready, why := b.Ready(t.Context()); !ready {
+			t.Errorf("opened by 9 calls: %s", why)
+		}
+		call(t, b, ok, 6*second)
+		if ready, _ := b.Ready(t.Context()); ready {
+			t.Error("10 slow calls")
+		}
+	})
+}
+
+// Probes that hang are bad before they end.
+func TestProbesThatHangOpenItAgain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHand()
+		b := instance(newLine(), h.now)
+		calls(t, b, 10, failed)
+		h.pass(61 * second)
+		var under []breaker.Permit
+		for range 3 {
+			p, refused := b.Ask(t.Context())
+			if refused != nil {
+				t.Fatal(refused.Why)
+			}
+			under = append(under, p)
+		}
+		h.pass(5 * second)
+		for i := range under {
+			under[i] = under[i].Overdue(t.Context())
+		}
+		if _, refused := b.Ask(t.Context()); refused == nil || refused.RetryAfter < 50*second {
+			t.Errorf("after three probes that hang: %+v", refused)
+		}
+		for _, p := range under { // what they come to is too late
+			p.Done(t.Context(), ok, 20*second)
+		}
+		if _, refused := b.Ask(t.Context()); refused == nil {
+			t.Error("closed by probes that were bad")
+		}
+	})
+}
+
 func TestAnOpenCircuitRefusesForAMinute(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := newHand()

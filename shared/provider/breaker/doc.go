@@ -4,16 +4,18 @@
 // # Rules
 //
 // Closed: calls pass. Each instance judges by its own calls of the last 10 s: when at least 10 ended, and half of them
-// failed or four of five took longer than 5 s, it opens the circuit, first for itself and then for all. What is shared
-// are such decisions, never counts: a request writes nothing, and reads only memory while the reading is young.
+// failed or four of five took longer than 5 s, it opens the circuit, first for itself and then for all. A call that is
+// still under way after 5 s is slow already, and counts as that until it ends: hanging is found out long before the
+// calls time out. What is shared are such decisions, never counts: a request writes nothing, and reads only memory
+// while the reading is young.
 //
 // Open: calls are refused, for 60 s by the clock of the instance that opened it.
 //
 // Half-open: at most 5 calls pass as probes, across all instances. Each holds a lease of 30 s, taken and given back in
 // a transaction. A probe that succeeded or failed keeps its place; one that told nothing, or whose lease ended without
 // a word (its instance was killed or frozen), makes room for another. With 3 successes the circuit closes; when 3 of 5
-// can't be reached any more, which is with the third failure, it opens again for 60 s. A success slower than 5 s counts
-// as a failure here, or the circuit would close only to open again.
+// can't be reached any more, which is with the third failure, it opens again for 60 s. A probe slower than 5 s counts
+// as a failure, also before it ends, or the circuit would close only to open again.
 //
 // Forced: an operator's word comes before all of this. Forced open refuses everything, forced closed lets everything
 // pass and counts nothing, reset closes the circuit and forgets what was counted.

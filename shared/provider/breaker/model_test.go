@@ -83,6 +83,52 @@ func TestTheWindowDecidesAsAListOfAllCallsWould(t *testing.T) {
 	})
 }
 
+// A call that is overdue counts as slow, and when it ends by its end: once at any time.
+func TestAnOverdueCallCountsOnce(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		s := Default()
+		var w window
+		var all []sample
+		type overdue struct {
+			slice int64
+			since time.Time
+		}
+		var late []overdue
+		now := epoch
+		for range rapid.IntRange(1, 150).Draw(t, "steps") {
+			now = now.Add(rapid.SampledFrom([]time.Duration{0, time.Millisecond, time.Second, 3 * time.Second, 9 * time.Second}).Draw(t, "step"))
+			one := sample{now, rapid.Bool().Draw(t, "failed"), rapid.Bool().Draw(t, "slow")}
+			switch {
+			case rapid.Bool().Draw(t, "becomes overdue"):
+				one.failed, one.slow = false, true
+				late = append(late, overdue{w.add(now, false, true, s), now})
+			case len(late) > 0 && rapid.Bool().Draw(t, "of an overdue one"):
+				ends := late[0]
+				late = late[1:]
+				w.forget(ends.slice)
+				w.add(now, one.failed, one.slow, s)
+				for i, o := range all {
+					if o.at.Equal(ends.since) && o.slow && !o.failed {
+						all = append(all[:i:i], all[i+1:]...)
+						break
+					}
+				}
+			default:
+				w.add(now, one.failed, one.slow, s)
+			}
+			all = append(all, one)
+			want, got := counted(all, s), w.sum()
+			if got.calls != len(want) {
+				t.Fatalf("%d calls count, want %d", got.calls, len(want))
+			}
+			if _, trips := got.trips(s); trips != tripped(want) {
+				t.Fatalf("trips: %v with %+v, want %v", trips, got, tripped(want))
+			}
+		}
+	})
+}
+
 // Whatever the tenths do: what is younger than nine seconds counts, and what is older than ten does not.
 func TestTheWindowIsNineToTenSecondsLong(t *testing.T) {
 	t.Parallel()

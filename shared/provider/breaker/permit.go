@@ -13,6 +13,21 @@ type Permit struct {
 	key    key
 	lease  string // of a probe
 	counts bool   // for the window
+	late   int64  // the slice of the window in which it was counted as slow; 0: it was not
+}
+
+// Overdue tells that the call has taken longer than Settings.Slow and is still under way. A call that hangs is known
+// to be slow long before it ends: the circuit need not wait for that. The permit it returns takes the place of p.
+func (p Permit) Overdue(ctx context.Context) Permit {
+	switch {
+	case p.b == nil:
+	case p.lease != "":
+		p.b.report(ctx, p, bad)
+		p.lease = ""
+	case p.counts && p.late == 0:
+		p.late = p.b.record(ctx, p, &ending{slow: true})
+	}
+	return p
 }
 
 // Done tells how the call went and how long it took. It is called once; should it never be, or late, nothing gets
@@ -29,7 +44,9 @@ func (p Permit) Done(ctx context.Context, v Verdict, took time.Duration) {
 	case p.lease != "":
 		p.b.report(ctx, p, findingOf(v, slow))
 	case v != Ignored && p.counts:
-		p.b.record(ctx, p, v == Failed, slow)
+		p.b.record(ctx, p, &ending{failed: v == Failed, slow: slow})
+	case p.late != 0:
+		p.b.record(ctx, p, nil)
 	}
 }
 
@@ -45,22 +62,29 @@ func findingOf(v Verdict, slow bool) finding {
 	}
 }
 
-// record counts a call, and opens the circuit if that was one too many.
-func (b *Breaker) record(ctx context.Context, p Permit, failed, slow bool) {
+// record counts a call, in place of what was counted of it while it was overdue, and opens the circuit if that was
+// one too many. Without an ending it only forgets. It returns the slice of the window, 0 when nothing was counted.
+func (b *Breaker) record(ctx context.Context, p Permit, s *ending) (slice int64) {
 	now := b.o.Now()
 	b.mu.Lock()
 	if p.key != b.key() {
 		b.mu.Unlock()
-		return
+		return 0
 	}
 	if b.counted != p.key {
 		b.counted, b.window = p.key, window{}
+	} else if p.late != 0 {
+		b.window.forget(p.late)
 	}
-	b.window.add(now, failed, slow, b.o.Settings)
+	if s == nil {
+		b.mu.Unlock()
+		return 0
+	}
+	slice = b.window.add(now, s.failed, s.slow, b.o.Settings)
 	why, trips := b.window.sum().trips(b.o.Settings)
 	if !trips {
 		b.mu.Unlock()
-		return
+		return slice
 	}
 	opened := b.circuit().opened(b.instance, why, now, b.o.Settings)
 	if b.own == nil {
@@ -72,7 +96,11 @@ func (b *Breaker) record(ctx context.Context, p Permit, failed, slow bool) {
 	joined := b.join(ctx, now)
 	b.mu.Unlock()
 	b.wait(joined)
+	return slice
 }
+
+// ending is what one call adds to the window.
+type ending struct{ failed, slow bool }
 
 // join starts to tell the others what this instance has come to by itself, with mu held. It returns when that is
 // done by closing the channel, which is nil when there is nothing to wait for. A round of probes is finished first.

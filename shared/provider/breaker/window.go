@@ -22,8 +22,9 @@ type part struct {
 
 type tally struct{ calls, failed, slow int }
 
-// add counts a call that ended now. Should the clock be set back, the call counts as one of the latest slice.
-func (w *window) add(now time.Time, failed, slow bool, s Settings) {
+// add counts a call that ended now, or is found to be slow now, and returns its slice. Should the clock be set back,
+// the call counts as one of the latest slice.
+func (w *window) add(now time.Time, failed, slow bool, s Settings) (slice int64) {
 	w.newest = max(w.newest, sliceOf(now, s))
 	p := &w.parts[w.newest%slices]
 	if p.slice != w.newest {
@@ -35,6 +36,15 @@ func (w *window) add(now time.Time, failed, slow bool, s Settings) {
 	}
 	if slow {
 		p.slow++
+	}
+	return w.newest
+}
+
+// forget takes back a call that was counted as slow, and not as failed, in the slice.
+func (w *window) forget(slice int64) {
+	if p := &w.parts[slice%slices]; p.slice == slice {
+		p.calls--
+		p.slow--
 	}
 }
 

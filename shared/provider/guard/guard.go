@@ -126,6 +126,7 @@ func (g *Guard) through(ctx context.Context, account, operation string, call fun
 	timeUp := fmt.Errorf("%s: no answer within %v: %w", operation, most, context.DeadlineExceeded)
 	inTime, cancel := context.WithTimeoutCause(ctx, most, timeUp)
 	defer cancel()
+	health := g.watch(ctx, permit)
 	var seen atomic.Bool
 	began := g.o.Now()
 	e := call(wire.WatchTimeouts(inTime, &seen))
@@ -134,7 +135,7 @@ func (g *Guard) through(ctx context.Context, account, operation string, call fun
 	late := errors.Is(context.Cause(inTime), timeUp)
 	e.timedOut = e.timedOut || !e.decided && (late || seen.Load())
 	gone := ctx.Err() != nil && !late
-	permit.Done(ctx, verdictOf(e, gone), took)
+	health.done(ctx, verdictOf(e, gone), took)
 	g.o.Metrics.ProviderCall(ctx, g.Name(), operation, e.outcome, took)
 	if e.timedOut && !gone {
 		g.o.Metrics.ProviderTimeout(ctx, g.Name(), operation)

@@ -141,6 +141,29 @@ func TestHangingOpensTheCircuit(t *testing.T) {
 	}
 }
 
+// Calls that hang open the circuit when they are slow, long before their time is up.
+func TestHangingIsFoundOutBeforeItEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := breaker.New(breaker.Options{Provider: "fake", Now: time.Now, NewID: id.Source{Now: time.Now}.New})
+		limits := someLimits()
+		limits.Timeouts.Authorize, limits.Concurrency = 20*time.Second, 12
+		g := New(hangs(), Options{Limits: limits, Now: time.Now, Breaker: b})
+		began := time.Now()
+		var under sync.WaitGroup
+		for range 12 {
+			under.Go(func() { g.Execute(t.Context(), first(t, provider.Authorize)) })
+		}
+		<-time.After(5*time.Second + time.Millisecond)
+		synctest.Wait()
+		ready, why := b.Ready(t.Context())
+		if ready || time.Since(began) > 6*time.Second {
+			t.Errorf("after %v: ready %t, %s", time.Since(began), ready, why)
+		}
+		under.Wait()
+	})
+}
+
 func TestVerdicts(t *testing.T) {
 	t.Parallel()
 	const timedOut = true
