@@ -69,7 +69,9 @@ func (s *Service) handOver(ctx context.Context, w work, a idempotency.Answer) (i
 	saga.QueueFence(b, w.saga.ID, w.token)
 	saga.QueueOutcome(b, w.attempt, provider.NotSent, true, now)
 	saga.QueueRelease(b, w.saga.ID, saga.Scheduled, now, w.saga.Tries, now)
-	if err := postgres.Pipeline(context.WithoutCancel(ctx), s.Pool, b); err != nil {
+	if err := postgres.Pipeline(context.WithoutCancel(ctx), s.Pool, b); saga.LeaseLost(err) {
+		return a, nil // another worker has it
+	} else if err != nil {
 		return idempotency.Answer{}, fault.Wrap(err, "leave the next provider to a task")
 	}
 	a.After = s.after(w.saga.TransactionID, &wake{
