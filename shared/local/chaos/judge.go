@@ -236,7 +236,7 @@ func (w *world) judgeRows() {
 		{"what was in doubt was resolved by no rule", `SELECT kind || ' ' || s.outcome || ': ' || (SELECT string_agg(operation || ' ' || outcome || ' ' || created_at, ', ' ORDER BY created_at)
 			FROM provider_responses r WHERE r.saga_id = s.id) AS text FROM transaction_saga s WHERE merchant_id = $1
 			AND state = 'done' AND rule IS NULL AND outcome NOT IN ('abandoned', 'superseded') AND EXISTS (
-				SELECT FROM provider_responses r WHERE r.saga_id = s.id AND r.outcome = 'unknown' AND r.operation <> 'lookup')
+				SELECT FROM provider_responses r WHERE r.saga_id = s.id AND r.outcome = 'unknown' AND r.operation <> 'lookup' AND r.created_at < s.updated_at)
 			AND NOT EXISTS (SELECT FROM saga_attempts a WHERE a.saga_id = s.id AND a.unsent)`},
 		{"a key has no payment of its own", `SELECT key AS text FROM idempotency_keys k WHERE merchant_id = $1 AND path = '/v1/payments'
 			AND (SELECT count(*) FROM idempotency_keys o WHERE o.transaction_id = k.transaction_id AND o.path = k.path) <> 1`},
