@@ -5,6 +5,7 @@ import (
 	"go/ast"
 	"go/token"
 	"regexp"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -126,13 +127,17 @@ func TestTestsNeitherSleepNorSkip(t *testing.T) {
 	report(t, testsRun(repository(t)))
 }
 
-// mayBeSkipped are the files whose tests need what no machine can have by itself: keys of
-// the providers' sandboxes.
-var mayBeSkipped = []string{"shared/provider/providertest/sandbox_test.go"}
+// mayBeSkipped are the files by which tests are skipped that need what not every machine
+// can have: keys of the providers' sandboxes, and Google's emulator of Firestore.
+var mayBeSkipped = []string{"shared/provider/providertest/sandbox_test.go", "shared/control/controltest/emulator.go"}
 
 func testsRun(tr *tree) (broken []string) {
 	for _, p := range tr.sorted() {
-		for _, f := range p.tests {
+		all := p.tests
+		if strings.HasSuffix(path.Base(p.folder), "test") {
+			all = slices.Concat(p.tests, p.source)
+		}
+		for _, f := range all {
 			f.selects("time", func(s *ast.SelectorExpr) {
 				if s.Sel.Name == "Sleep" {
 					broken = append(broken, tr.line(s)+": a test sleeps; wait for what it waits for")

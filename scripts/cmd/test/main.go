@@ -23,7 +23,8 @@ const usage = `Usage: scripts/test [ARGUMENT...]
 
 Without arguments: gofumpt, go mod tidy, go vet and staticcheck, then every test
 with the race detector. It starts a PostgreSQL server for the tests and stops it
-again, and gets what the machine lacks (a server, a C compiler, the linters).
+again, and gets what the machine lacks (a server, a C compiler, the linters, the
+Firestore emulator where apt has it).
 
 With arguments, which are those of go test, only the tests that they name:
     scripts/test ./shared/payment -run TestRefund
@@ -66,7 +67,7 @@ func run(ctx context.Context, args []string, out io.Writer) bool {
 
 // prepare gets what is missing and starts the tests' server.
 func prepare(ctx context.Context, r *report, linters bool) (*pglocal.Server, error) {
-	needs := []func(context.Context, io.Writer) error{setup.Compiler, setup.Postgres}
+	needs := []func(context.Context, io.Writer) error{setup.Compiler, setup.Postgres, setup.Firestore}
 	if linters {
 		needs = append(needs, setup.Tools)
 	}

@@ -23,14 +23,15 @@ import (
 	"github.com/tollgate/tollgate/shared/control"
 )
 
-const missing = `%w: these tests need Google's Firestore emulator and Java 11 or later on PATH.
+const missing = `%w: what is to be shown here needs Google's Firestore emulator and Java 11 or later on PATH.
 Install them with: apt-get install google-cloud-cli-firestore-emulator default-jre-headless
 or, where gcloud came without apt: gcloud components install cloud-firestore-emulator`
 
 // patience is how long the emulator may take to start.
 const patience = 2 * time.Minute
 
-var errMissing = errors.New("no Firestore emulator")
+// ErrMissing says that the machine has no emulator, or no Java to run it.
+var ErrMissing = errors.New("no Firestore emulator")
 
 // Emulator is a Firestore that holds its documents in memory. Every project that is named in it is there, and empty.
 type Emulator struct {
@@ -39,15 +40,25 @@ type Emulator struct {
 	stop func()
 }
 
-// Start starts an emulator, and stops it when the test ends. It takes a few seconds.
+// Start starts an emulator, and stops it when the test ends. It takes a few seconds. Where there is none, the test is
+// skipped, and says so: it comes from Google alone, by no registry that every machine can reach.
 func Start(t testing.TB) *Emulator {
 	t.Helper()
 	e, err := Launch()
+	if errors.Is(err, ErrMissing) {
+		t.Skipf("SKIPPED: %v", err)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(e.Kill)
 	return e
+}
+
+// Installed is nil where an emulator can be started, and else says what to install.
+func Installed() error {
+	_, err := findJar()
+	return err
 }
 
 // Kill ends the emulator at once, as if its machine had gone.
@@ -176,7 +187,7 @@ func (e *Emulator) warm() error {
 // findJar finds the emulator beside gcloud, and where packages put it.
 func findJar() (string, error) {
 	if _, err := exec.LookPath("java"); err != nil {
-		return "", fmt.Errorf(missing, err)
+		return "", fmt.Errorf(missing, errors.Join(ErrMissing, err))
 	}
 	sdks := []string{"/usr/lib/google-cloud-sdk", "/usr/share/google-cloud-sdk", "/opt/google-cloud-sdk"}
 	if gcloud, err := exec.LookPath("gcloud"); err == nil {
@@ -190,7 +201,7 @@ func findJar() (string, error) {
 			return jar, nil
 		}
 	}
-	return "", fmt.Errorf(missing, errMissing)
+	return "", fmt.Errorf(missing, ErrMissing)
 }
 
 func freePort() (string, error) {
