@@ -60,9 +60,9 @@ func (d *dossier) applyRelease(f provider.Fact, from string) string {
 }
 
 // held is how much of the payer's money is at a provider, by what is known of its
-// objects: captured, less what refunds have given back. new is a fact still to be
+// objects: captured, less what refunds have given back. fresh is a fact still to be
 // recorded, or nil.
-func (d *dossier) held(at string, new *provider.Fact) int64 {
+func (d *dossier) held(at string, fresh *provider.Fact) int64 {
 	type object struct {
 		rank   int
 		state  provider.State
@@ -81,8 +81,8 @@ func (d *dossier) held(at string, new *provider.Fact) int64 {
 		}
 		see(k.ObjectID, object{k.Rank, k.State, k.Kind, k.Amount})
 	}
-	if new != nil {
-		see(new.ObjectID, object{new.Rank(), new.State, new.Kind, new.Amount.Minor})
+	if fresh != nil {
+		see(fresh.ObjectID, object{fresh.Rank(), fresh.State, fresh.Kind, fresh.Amount.Minor})
 	}
 	var held int64
 	for _, o := range latest {

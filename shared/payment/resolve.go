@@ -2,7 +2,6 @@ package payment
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -68,59 +67,6 @@ func (s *Service) resume(ctx context.Context, held *saga.Held, token id.ID, forc
 	return s.resolve(ctx, w)
 }
 
-// askProvider looks what has become of what is pending, and goes on where the payer has
-// done their part and the rest is ours. An object that the provider has forgotten, as it
-// does with what was approved and not authorized in time, is given up like one whose
-// payer stayed away.
-func (s *Service) askProvider(ctx context.Context, w work) error {
-	f, err := s.lookUp(ctx, w)
-	switch {
-	case err != nil || f.decided:
-		return err
-	case f.approved:
-		return s.authorizeApproved(ctx, w)
-	case !f.complete:
-		return s.unheard(ctx, w)
-	case w.saga.Kind != provider.Authorize || !f.absent || s.Now().Before(w.asked().Add(payerPatience)):
-		return nil
-	}
-	return s.giveUp(ctx, w)
-}
-
-// authorizeApproved authorizes a payment object that its payer has approved, under a new
-// attempt that names it. The object is authorized once, whatever the key.
-func (s *Service) authorizeApproved(ctx context.Context, w work) error {
-	return s.again(ctx, w, "", func(r *provider.Request, p *Payment) { r.Reference = p.Reference() })
-}
-
-// payerPatience is how long a payer may take to authenticate. After it the payment is
-// cancelled at the provider, so that it can't come to life weeks later.
-const payerPatience = 24 * time.Hour
-
-// asked is when the payer was, at the latest, asked to act.
-func (w work) asked() time.Time {
-	if w.attempt.Request.Reference == "" {
-		return w.attempt.SentAt
-	}
-	return w.saga.CreatedAt
-}
-
-// askAboutPayer looks whether the payer has come back, and gives up after payerPatience.
-func (s *Service) askAboutPayer(ctx context.Context, w work) error {
-	f, err := s.lookUp(ctx, w)
-	switch {
-	case err != nil || f.decided:
-		return err
-	case !f.complete:
-		return s.unheard(ctx, w)
-	case f.approved:
-		return s.authorizeApproved(ctx, w)
-	case s.Now().Before(w.asked().Add(payerPatience)):
-		return nil
-	}
-	return s.giveUp(ctx, w)
-}
-
 // silence is how long what waits may be waited for while its provider can't be asked, before
 // a human hears of it.
 const silence = 7 * 24 * time.Hour
@@ -131,55 +77,6 @@ func (s *Service) unheard(ctx context.Context, w work) error {
 		return nil
 	}
 	return s.needsHuman(ctx, w)
-}
-
-// giveUp cancels, at the provider, a payment that its payer has abandoned. It does nothing
-// when anything has happened since that was found: what is under way may not be voided.
-func (s *Service) giveUp(ctx context.Context, w work) error {
-	var void *work
-	err := postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) error {
-		void = nil
-		d, err := s.load(ctx, tx, w.saga.TransactionID, id.ID{}, id.ID{})
-		if err != nil {
-			return err
-		}
-		attempts, err := saga.Attempts(ctx, tx, w.saga.ID)
-		if err != nil {
-			return err
-		}
-		sg := d.exclusive()
-		if sg == nil || sg.ID != w.saga.ID || !w.asLeft(sg) || len(attempts) == 0 || attempts[len(attempts)-1].Number != w.attempt.Number {
-			return nil
-		}
-		d.close(sg, "abandoned", nil)
-		next := s.begin(d.Payment, provider.Void, d.AuthorizedMinor, id.ID{}, w.actor, d.now)
-		b := &pgx.Batch{}
-		s.intend(b, d, next, map[string]any{"reason": "the payer did not come back"})
-		d.write(b, Source{Name: "expiry", Actor: w.actor})
-		queueStart(b, next)
-		void = &next
-		return postgres.Pipeline(ctx, tx, b)
-	})
-	if err != nil || void == nil {
-		return fault.Wrap(err, "give up waiting for the payer")
-	}
-	call, err := provider.FirstCall(void.attempt)
-	if err != nil {
-		return fault.Wrap(err, "cancel what the payer abandoned")
-	}
-	return s.finishWork(ctx, *void, s.execute(ctx, *void, call))
-}
-
-// asLeft reports whether a saga stands as a look-up that shows nothing new leaves it, or is
-// held by this worker still.
-func (w work) asLeft(sg *saga.Saga) bool {
-	switch {
-	case sg.State == saga.Leased:
-		return sg.LeaseToken == w.token
-	case w.was == saga.Leased:
-		return sg.State == saga.Unknown
-	}
-	return sg.State == w.was
 }
 
 // sendScheduled sends what is proven unsent, unless its time is over.
@@ -307,116 +204,6 @@ func (s *Service) absent(ctx context.Context, w work, proof provider.Evidence) e
 		Kind: kind, State: provider.StateFailed, ObjectID: provider.AttemptObject + w.attempt.Key, PaymentID: held.TransactionID,
 		RefundID: held.RefundID, Refusal: r, OccurredAt: s.Now(),
 	}}})
-}
-
-// found is what a look-up told of a saga: whether it is decided, whether all there
-// is was seen, whether nothing of this very step was among it, and whether the payer has
-// approved what is now to be authorized.
-type found struct {
-	decided, complete, absent, approved bool
-	evidence                            provider.Evidence
-}
-
-// lookUp asks the provider for the present state of the payment's objects, applies
-// what it shows, and gives the lease back.
-func (s *Service) lookUp(ctx context.Context, w work) (found, error) {
-	p, err := find(ctx, s.Pool, selectPayment, w.saga.TransactionID, id.ID{})
-	if err != nil {
-		return found{}, err
-	}
-	f := s.Providers[w.provider].Find(ctx, provider.Query{
-		Account: w.attempt.Request.Account, PaymentID: p.ID, Reference: p.referenceAt(w.provider), Since: p.CreatedAt, Until: s.lastEffect(w),
-	})
-	w.source = "lookup"
-	if w.doubted() {
-		w.rule = RuleLookup
-	}
-	res := provider.Result{Outcome: shown(f.Facts, w), Facts: f.Facts, Evidence: f.Evidence}
-	if _, replayable := provider.Replay(w.attempt, s.capabilities(w), s.Now()); replayable && w.doubted() && !page(p, f.Facts) && res.Outcome == provider.RequiresAction {
-		res.Outcome = provider.Unknown // the object waits for a payer whom only the reply can tell where to go
-	}
-	if err := s.finishWork(ctx, w, res); err != nil {
-		return found{}, err
-	}
-	after, err := saga.Find(ctx, s.Pool, w.saga.ID)
-	if err != nil || after == nil {
-		return found{}, err
-	}
-	waits := after.Open() && w.saga.Kind == provider.Authorize && s.capabilities(w).PayerFirst && approvedByPayer(f.Facts)
-	return found{
-		decided: !after.Open(), complete: f.Complete, evidence: f.Evidence,
-		absent:   !undecidedObject(f.Facts, w.attempt.Request) || waits && w.completing(),
-		approved: waits && !w.completing(),
-	}, nil
-}
-
-// doubted reports whether nobody knew, before the lease was taken, what became of the
-// attempt.
-func (w work) doubted() bool { return w.was == saga.Unknown || w.was == saga.Leased }
-
-// completing reports whether the attempt in doubt is one that was to authorize an approved
-// object. That the object is approved shows nothing of it.
-func (w work) completing() bool {
-	return w.doubted() && w.attempt.Request.Step == provider.Authorize && w.attempt.Request.Reference != ""
-}
-
-// page reports whether anybody knows where the payer is to act.
-func page(p *Payment, facts []provider.Fact) bool {
-	return p.NextAction != nil || slices.ContainsFunc(facts, func(f provider.Fact) bool { return f.NextAction != nil })
-}
-
-func (s *Service) capabilities(w work) provider.Capabilities {
-	return s.Providers[w.provider].Capabilities()
-}
-
-// lastEffect is when the attempt can last have made anything at the provider: objects
-// made later are not its.
-func (s *Service) lastEffect(w work) time.Time {
-	end := provider.WindowEnd(w.attempt, s.capabilities(w)).Add(windowSlack)
-	if now := s.Now(); now.Before(end) {
-		return now
-	}
-	return end
-}
-
-// shown is where a look-up shows the operation to stand, if it is not decided. What
-// was pending stays so when nothing is shown.
-func shown(facts []provider.Fact, w work) provider.Outcome {
-	for _, f := range facts {
-		mine := w.saga.Kind == provider.Authorize && f.Kind == provider.KindAuthorization ||
-			w.saga.Kind == provider.Refund && f.Kind == provider.KindRefund && f.RefundID == w.saga.RefundID
-		switch {
-		case mine && f.State == provider.StateRequiresAction:
-			return provider.RequiresAction
-		case mine && (f.State == provider.StatePending || f.State == provider.StateApproved && !w.completing()):
-			return provider.Pending
-		}
-	}
-	switch w.was {
-	case saga.AwaitingPayer:
-		return provider.RequiresAction
-	case saga.AwaitingProvider:
-		return provider.Pending
-	}
-	return provider.Unknown
-}
-
-// undecidedObject reports whether the look-up found an object of this very step
-// that has not come to an end: then there is nothing absent, only unfinished.
-func undecidedObject(facts []provider.Fact, r provider.Request) bool {
-	for _, f := range facts {
-		switch r.Step {
-		case provider.Authorize:
-			if f.Kind == provider.KindAuthorization {
-				return true
-			}
-		case provider.Refund:
-			if f.Kind == provider.KindRefund && f.RefundID == r.RefundID {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // finishWork records a result and does after it what a request does after its answer.

@@ -277,8 +277,9 @@ func (s *Service) ready(ctx context.Context, name string) (ok bool, why string) 
 }
 
 // next is the candidate that takes the place of the chosen one: the first that waits and
-// is ready, or else the first that waits, if any will do. nil: there is none.
-func (s *Service) next(ctx context.Context, r *Route, any bool) *Candidate {
+// is ready, or else the first that waits, where one that is not ready will do. nil: there
+// is none.
+func (s *Service) next(ctx context.Context, r *Route, unready bool) *Candidate {
 	var first *Candidate
 	if r == nil {
 		return nil
@@ -291,7 +292,7 @@ func (s *Service) next(ctx context.Context, r *Route, any bool) *Candidate {
 		if ok, _ := s.ready(ctx, c.Provider); ok {
 			return c
 		}
-		if first == nil && any {
+		if first == nil && unready {
 			first = c
 		}
 	}
