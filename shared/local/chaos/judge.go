@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tollgate/tollgate/shared/id"
@@ -178,6 +179,9 @@ func (w *world) judgePayment(p booked, name string, objects []*object) {
 	if p.Events != p.Sequence || p.Last != p.Sequence {
 		wrong("its events have gaps")
 	}
+	if p.Reconciliation == string(payment.ManualReview) && !w.forHuman(p) {
+		wrong("no rule makes it one for a human: %q", p.Why)
+	}
 	if p.Reconciliation == string(payment.ManualReview) && (p.Mismatch || w.unattended(p)) {
 		return // by rule; what a human finds is not to be said here
 	}
@@ -206,6 +210,14 @@ func (w *world) judgePayment(p booked, name string, objects []*object) {
 	if p.Reserved != 0 || p.CaptureExcess != 0 || p.RefundExcess != 0 {
 		wrong("amounts are left over")
 	}
+}
+
+// forHuman reports whether one of the rules by which a payment is for a human applies: it
+// could not be resolved while its provider could be asked, money was taken back after it
+// had been captured, a provider stated another amount, or did what it should not have
+// been able to do any more.
+func (w *world) forHuman(p booked) bool {
+	return strings.Contains(p.Why, "unresolved") || strings.Contains(p.Why, "capture.failed") || p.Mismatch || w.unruly
 }
 
 // unattended reports whether nobody could have carried the payment on before its provider

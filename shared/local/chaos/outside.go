@@ -141,12 +141,18 @@ var webhookFaults = []providersim.FaultKind{
 // lossy are events that may be lost for ever: what they say is asked for until it is
 // known. What changes by itself long after it was decided (an authorization that expires,
 // a refund that fails, a chargeback) is known by its event alone, until reconciliation.
-var lossy = []string{
-	"payment_intent.succeeded", "payment_intent.amount_capturable_updated", "payment_intent.payment_failed",
-	"payment_intent.requires_action", "payment_intent.processing", "charge.refunded", "refund.created",
-	"CHECKOUT.ORDER.APPROVED", "PAYMENT.AUTHORIZATION.CREATED", "PAYMENT.AUTHORIZATION.DENIED", "PAYMENT.CAPTURE.COMPLETED",
-	"PAYMENT.CAPTURE.PENDING", "PAYMENT.CAPTURE.DENIED", "PAYMENT.CAPTURE.REFUNDED", "PAYMENT.REFUND.PENDING",
-	"billing_requests.*", "payments.created", "payments.submitted", "payments.confirmed", "refunds.created", "refunds.paid",
+var lossy = map[string][]string{
+	stripe.Name: {
+		"payment_intent.succeeded", "payment_intent.amount_capturable_updated", "payment_intent.payment_failed",
+		"payment_intent.requires_action", "payment_intent.processing", "charge.refunded", "refund.created",
+	},
+	paypal.Name: {
+		"CHECKOUT.ORDER.APPROVED", "CHECKOUT.ORDER.APPROVED", "PAYMENT.AUTHORIZATION.CREATED", "PAYMENT.AUTHORIZATION.DENIED",
+		"PAYMENT.CAPTURE.COMPLETED", "PAYMENT.CAPTURE.PENDING", "PAYMENT.CAPTURE.DENIED", "PAYMENT.CAPTURE.REFUNDED", "PAYMENT.REFUND.PENDING",
+	},
+	bank.Name: {
+		"billing_requests.*", "payments.created", "payments.submitted", "payments.confirmed", "refunds.created", "refunds.paid",
+	},
 }
 
 // hits are the operations that a fault may befall, by provider.
@@ -183,7 +189,7 @@ func (w *world) rule(provider string) providersim.Rule {
 		}
 		switch r.Fault.Kind {
 		case providersim.WebhookLose:
-			r.Event = pick(w, lossy)
+			r.Event = pick(w, lossy[provider])
 		case providersim.WebhookDuplicate:
 			r.Fault.Copies = 1 + w.rand.IntN(3)
 		default:

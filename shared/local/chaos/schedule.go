@@ -256,7 +256,10 @@ func (w *world) timePasses() {
 
 // windowCloses goes to just before or after the end of a key window.
 func (w *world) windowCloses() {
-	window := pick(w, []time.Duration{6 * time.Hour, 6 * time.Hour, 24 * time.Hour, 24 * time.Hour, 24 * time.Hour, 45 * 24 * time.Hour})
+	window := pick(w, []time.Duration{6 * time.Hour, 24 * time.Hour, 24 * time.Hour})
+	if w.chance(0.06) {
+		window = 45 * 24 * time.Hour
+	}
 	slack := pick(w, []time.Duration{-2*time.Hour - time.Minute, -time.Hour, -time.Minute, time.Minute, 11 * time.Minute})
 	w.elapse(window+slack, w.chance(0.3))
 }
