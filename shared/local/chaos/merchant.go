@@ -158,7 +158,7 @@ func (w *world) send(r *request) {
 			return err
 		}
 		w.did("  answered %d", a.Status)
-		if r.final == nil || a.Status != http.StatusAccepted || w.slept == slept { // else it is what was true before the worker slept
+		if r.final == nil || final(a) || w.slept == slept { // else it is what was true before the worker slept
 			w.read(r, a)
 		}
 		if a.After != nil {
@@ -188,13 +188,17 @@ func (w *world) answer(r *request) (idempotency.Answer, error) {
 	return w.service.Refund(w.ctx, w.caller, r.key, r.payment, payment.RefundParams{Amount: r.amount})
 }
 
+func final(a idempotency.Answer) bool {
+	return a.Status != http.StatusAccepted && a.Status != http.StatusServiceUnavailable
+}
+
 // read has the merchant learn from an answer: a key stands for one payment, and a final
 // answer stays as it is.
 func (w *world) read(r *request, a idempotency.Answer) {
 	if r.final != nil && (r.final.Status != a.Status || !bytes.Equal(r.final.Body, a.Body)) {
 		w.breaks("%s was answered %d %s, and now %d %s", r.key.Key, r.final.Status, r.final.Body, a.Status, a.Body)
 	}
-	if a.Status != http.StatusAccepted && a.Status != http.StatusServiceUnavailable {
+	if final(a) {
 		r.final = &a
 	}
 	if r.what != "create" {
