@@ -96,14 +96,16 @@ func (w *world) judgeSoFar() {
 }
 
 // judgeEnds looks for what was given up too early: nothing may happen to a payment or a
-// refund that was said to have ended, where providers keep to what the port counts on.
+// refund that was said to have ended, nor at a provider that a payment has left, where
+// providers keep to what the port counts on.
 // That it was made good afterwards does not help whoever believed it.
 func (w *world) judgeEnds() {
 	type row struct {
 		Text string `db:"text"`
 	}
 	const late = `
-		SELECT provider || ' ' || reason AS text FROM obligations WHERE merchant_id = $1 AND (reason LIKE '%\_after\_failed' OR reason LIKE '%\_after\_canceled')
+		SELECT provider || ' ' || reason AS text FROM obligations
+			WHERE merchant_id = $1 AND reason ~ '^(authorized|captured)_after_(failed|canceled|failover)$'
 		UNION ALL SELECT 'refund of ' || provider || ' ' || status FROM refunds WHERE merchant_id = $1 AND previous_status IN ('FAILED', 'CANCELED')`
 	for _, r := range query[row](w, late, w.caller.MerchantID) {
 		w.breaks("FALSE END: it was given up, and came true: %s", r.Text)
