@@ -419,7 +419,8 @@ func TestEveryOrderOfNewsFromTheProviderThatWasLeft(t *testing.T) {
 	taken := [][]provider.Fact{
 		{authorization(provider.StateAuthorized)},
 		{authorization(provider.StateAuthorized), moved(provider.KindCapture, provider.StateSucceeded)},
-		{moved(provider.KindRefund, provider.StateSucceeded)}, {moved(provider.KindRefund, provider.StateFailed)},
+		{moved(provider.KindRefund, provider.StateSucceeded)},
+		{moved(provider.KindRefund, provider.StateFailed)},
 	}
 	for want, news := range map[string][][]provider.Fact{"": released, "refund": taken} {
 		for order := range permutations(len(news)) {

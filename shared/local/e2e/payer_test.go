@@ -157,21 +157,36 @@ func TestTransfers(t *testing.T) {
 		outcomes    []string // of the payer's visits
 		hours, days stage    // what it is a few hours and four days later
 	}{
-		"confirmed": {12000, []string{"authorise"},
+		"confirmed": {
+			12000,
+			[]string{"authorise"},
 			stage{"CAPTURED", after("payment.captured"), map[string]int{"authorize": 1, "capture": 1}},
-			stage{"CAPTURED", after("payment.captured"), map[string]int{"authorize": 1, "capture": 1}}},
-		"confirmed after days": {providersim.GoCardlessSlow, []string{"authorise"},
+			stage{"CAPTURED", after("payment.captured"), map[string]int{"authorize": 1, "capture": 1}},
+		},
+		"confirmed after days": {
+			providersim.GoCardlessSlow,
+			[]string{"authorise"},
 			stage{"PENDING", asked, map[string]int{"authorize": 1}},
-			stage{"CAPTURED", after("payment.captured"), map[string]int{"authorize": 1, "capture": 1}}},
-		"failed": {providersim.GoCardlessFails, []string{"authorise"},
+			stage{"CAPTURED", after("payment.captured"), map[string]int{"authorize": 1, "capture": 1}},
+		},
+		"failed": {
+			providersim.GoCardlessFails,
+			[]string{"authorise"},
 			stage{"FAILED", after("payment.failed"), map[string]int{"authorize": 1}},
-			stage{"FAILED", after("payment.failed"), map[string]int{"authorize": 1}}},
-		"charged back": {providersim.GoCardlessChargedBack, []string{"authorise"},
+			stage{"FAILED", after("payment.failed"), map[string]int{"authorize": 1}},
+		},
+		"charged back": {
+			providersim.GoCardlessChargedBack,
+			[]string{"authorise"},
 			stage{"CAPTURED", after("payment.captured"), map[string]int{"authorize": 1, "capture": 1}},
-			stage{"CAPTURED", after("payment.captured", "payment.disputed"), map[string]int{"authorize": 1, "capture": 1, "capture_reversed": 1}}},
-		"the payer leaves, fails and comes back": {12001, []string{"exit", "fail", "authorise"},
+			stage{"CAPTURED", after("payment.captured", "payment.disputed"), map[string]int{"authorize": 1, "capture": 1, "capture_reversed": 1}},
+		},
+		"the payer leaves, fails and comes back": {
+			12001,
+			[]string{"exit", "fail", "authorise"},
 			stage{"CAPTURED", after("payment.captured"), map[string]int{"authorize": 1, "capture": 1}},
-			stage{"CAPTURED", after("payment.captured"), map[string]int{"authorize": 1, "capture": 1}}},
+			stage{"CAPTURED", after("payment.captured"), map[string]int{"authorize": 1, "capture": 1}},
+		},
 	}
 	payments := map[string]answer{}
 	for name, c := range cases {

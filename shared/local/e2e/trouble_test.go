@@ -155,12 +155,18 @@ type messyKind struct {
 }
 
 var messyKinds = []messyKind{
-	{pay("pm_card_visa", nil), "", true, 3000,
-		[]string{"payment.authorized", "payment.captured", "refund.created", "refund.succeeded"}},
-	{withPayPal(nil), providersim.PayPalApproves, true, 3000,
-		[]string{"payment.requires_action", "payment.authorized", "payment.captured", "refund.created", "refund.succeeded"}},
-	{transfer(12000), "authorise", false, 12000,
-		[]string{"payment.requires_action", "payment.captured", "refund.created", "refund.succeeded"}},
+	{
+		pay("pm_card_visa", nil), "", true, 3000,
+		[]string{"payment.authorized", "payment.captured", "refund.created", "refund.succeeded"},
+	},
+	{
+		withPayPal(nil), providersim.PayPalApproves, true, 3000,
+		[]string{"payment.requires_action", "payment.authorized", "payment.captured", "refund.created", "refund.succeeded"},
+	},
+	{
+		transfer(12000), "authorise", false, 12000,
+		[]string{"payment.requires_action", "payment.captured", "refund.created", "refund.succeeded"},
+	},
 }
 
 // While Pub/Sub is away the API answers, and nothing is lost; when it is back the sweep catches up. There is no sweep
