@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"slices"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/idempotency"
@@ -242,16 +240,4 @@ func (w *world) payments() []paid {
 		}
 	}
 	return all
-}
-
-// query reads rows, by the names of their columns.
-func query[T any](w *world, sql string, args ...any) []T {
-	rows, err := w.pool.Query(w.ctx, sql, args...)
-	if err == nil {
-		var all []T
-		if all, err = pgx.CollectRows(rows, pgx.RowToStructByName[T]); err == nil {
-			return all
-		}
-	}
-	panic(fmt.Sprintf("chaos: %s: %v", sql, err)) // the database is not among the troubles
 }

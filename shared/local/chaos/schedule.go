@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -15,8 +14,6 @@ import (
 	"github.com/tollgate/tollgate/shared/provider/providersim"
 	"github.com/tollgate/tollgate/shared/saga"
 )
-
-func pow(x, y float64) float64 { return math.Pow(x, y) }
 
 // Outcome is what came of a schedule.
 type Outcome struct {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -283,7 +284,7 @@ func (w *world) chance(p float64) bool { return w.rand.Float64() < p }
 // between draws a length of time, small ones as likely as large ones.
 func (w *world) between(least, most time.Duration) time.Duration {
 	ratio := float64(most) / float64(least)
-	return time.Duration(float64(least) * pow(ratio, w.rand.Float64())).Round(time.Millisecond)
+	return time.Duration(float64(least) * math.Pow(ratio, w.rand.Float64())).Round(time.Millisecond)
 }
 
 func pick[T any](w *world, from []T) T { return from[w.rand.IntN(len(from))] }
