@@ -30,7 +30,8 @@ type plan struct {
 // A run is one measurement.
 type run struct {
 	Name    string   `json:"name"`
-	CPU     float64  `json:"cpu_percent"` // of the machine, whoever used it
+	CPU     float64  `json:"cpu_percent"`        // of the machine, that all this used
+	Others  float64  `json:"others_cpu_percent"` // that others used: they were measured too
 	Healthy spread   `json:"healthy"`
 	Sick    *illness `json:"sick,omitempty"` // nil when the healthy provider was alone
 }
@@ -123,11 +124,13 @@ func (p plan) alone(ctx context.Context, w *world, name string) (run, error) {
 	l := newLoad(w)
 	stop := l.stream(ctx, healthy, p.Rate)
 	pause(ctx, p.Warm)
-	from, before := time.Now(), cpuTicks()
+	from, before := time.Now(), workSoFar()
 	pause(ctx, p.Whole)
-	to, after := time.Now(), cpuTicks()
+	to, after := time.Now(), workSoFar()
 	stop()
-	return run{Name: name, CPU: after.since(before), Healthy: spreadOf(l.of(healthy, from, to))}, ctx.Err()
+	r := run{Name: name, Healthy: spreadOf(l.of(healthy, from, to))}
+	r.CPU, r.Others = after.since(before)
+	return r, ctx.Err()
 }
 
 // beside measures them while the other provider is ill.
@@ -136,11 +139,11 @@ func (p plan) beside(ctx context.Context, w *world, name string) (run, error) {
 	stop := p.pay(ctx, l)
 	pause(ctx, p.Warm)
 	sick.die()
-	from, before := time.Now(), cpuTicks()
+	from, before := time.Now(), workSoFar()
 	pause(ctx, p.Hang)
 	sick.mend(p.Hold)
 	pause(ctx, p.Whole-p.Hang)
-	to, after := time.Now(), cpuTicks()
+	to, after := time.Now(), workSoFar()
 	stop()
 	if ctx.Err() != nil {
 		return run{}, ctx.Err()
@@ -157,7 +160,9 @@ func (p plan) beside(ctx context.Context, w *world, name string) (run, error) {
 			From: seconds(at.Sub(from)), To: seconds(at.Add(every).Sub(from)), Sick: spreadOf(l.of(p.Sick, at, at.Add(every))),
 		})
 	}
-	return run{Name: name, CPU: after.since(before), Healthy: spreadOf(l.of(healthy, from, to)), Sick: &ill}, nil
+	r := run{Name: name, Healthy: spreadOf(l.of(healthy, from, to)), Sick: &ill}
+	r.CPU, r.Others = after.since(before)
+	return r, nil
 }
 
 // diagnose says what the circuit did.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -35,7 +36,13 @@ func spreadOf(samples []sample) spread {
 }
 
 // through is how many payments the provider had its say in.
-func (s spread) through() int { return s.Answers[authorized] + s.Answers[payersTurn] }
+func (s spread) through(timed bool) int {
+	n := s.Answers[authorized] + s.Answers[payersTurn]
+	if !timed {
+		n += s.Answers[unknown] // the answer of a machine so busy that the provider's time ran out; it is found out later
+	}
+	return n
+}
 
 // answers lists the answers, the most frequent first.
 func (s spread) answers() string {
@@ -95,13 +102,18 @@ func busy() (load float64) {
 	return load
 }
 
-// ticks is how long the machine's CPUs were busy and in all, since it started; zeros where that can't be told.
-type ticks struct{ busy, all float64 }
+// work is CPU time so far, in hundredths of a second.
+type work struct {
+	all    float64 // that there was
+	busy   float64 // of it
+	family float64 // of it by this process, and by those that it started and that are still there
+}
 
-func cpuTicks() (t ticks) {
+// workSoFar reads it where Linux tells it; elsewhere it is zero.
+func workSoFar() (w work) {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {
-		return t
+		return w
 	}
 	line, _, _ := strings.Cut(string(text), "\n")
 	for n, field := range strings.Fields(line) {
@@ -109,18 +121,52 @@ func cpuTicks() (t ticks) {
 		if _, err := fmt.Sscan(field, &v); err != nil || n > 8 { // guests' time is in the first ones
 			continue
 		}
-		t.all += v
+		w.all += v
 		if n != 4 && n != 5 { // idle, waiting for disks
-			t.busy += v
+			w.busy += v
 		}
 	}
-	return t
+	w.family = familyTicks(os.Getpid())
+	return w
 }
 
-// since is the share of the CPUs' time that was used, in percent.
-func (t ticks) since(before ticks) float64 {
-	if t.all == before.all {
-		return 0
+// familyTicks adds up the CPU time of a process and of all that descend from it.
+func familyTicks(root int) (sum float64) {
+	children, own := map[int][]int{}, map[int]float64{}
+	names, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue // it has ended
+		}
+		var pid, parent int
+		var user, system float64
+		// The second field is a name in brackets, which may hold anything (proc_pid_stat(5)).
+		end := strings.LastIndexByte(string(text), ')')
+		fields := strings.Fields(string(text[end+1:]))
+		_, err = fmt.Sscan(string(text), &pid)
+		if err != nil || len(fields) < 13 {
+			continue
+		}
+		if _, err := fmt.Sscan(strings.Join([]string{fields[1], fields[11], fields[12]}, " "), &parent, &user, &system); err != nil {
+			continue
+		}
+		children[parent] = append(children[parent], pid)
+		own[pid] = user + system
 	}
-	return math.Round(100 * (t.busy - before.busy) / (t.all - before.all))
+	for todo := []int{root}; len(todo) > 0; todo = todo[1:] {
+		sum += own[todo[0]]
+		todo = append(todo, children[todo[0]]...)
+	}
+	return sum
+}
+
+// since is the share of the CPUs that was used, in percent: by this process and those it started, and by others.
+func (w work) since(before work) (own, others float64) {
+	all := w.all - before.all
+	if all == 0 {
+		return 0, 0
+	}
+	own = math.Round(100 * (w.family - before.family) / all)
+	return own, max(0, math.Round(100*(w.busy-before.busy)/all)-own)
 }

@@ -24,9 +24,10 @@ const skipped = 57 * time.Second
 
 // rehearse does once what is measured, with a few payments. The minute in which the circuit is open is skipped: the
 // clock is moved on while no payments are made.
-func (p plan) rehearse(ctx context.Context, database string) (r *report, err error) {
+func (p plan) rehearse(ctx context.Context, o worldOptions) (r *report, err error) {
 	r = newReport(p)
-	w, err := openWorld(ctx, worldOptions{DatabaseURL: database, Jumps: true, Calls: impatience()})
+	o.Jumps, o.Calls = true, impatience()
+	w, err := openWorld(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -36,11 +37,11 @@ func (p plan) rehearse(ctx context.Context, database string) (r *report, err err
 		return nil, err
 	}
 	r.Runs = []run{one}
-	o, err := p.withoutFirestore(ctx, w)
+	out, err := p.withoutFirestore(ctx, w)
 	if err != nil {
 		return nil, err
 	}
-	r.Outage = &o
+	r.Outage = &out
 	r.judge(false)
 	return r, nil
 }

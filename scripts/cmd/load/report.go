@@ -60,19 +60,19 @@ func (r *report) judge(timed bool) {
 			"%.1f ms alone, %.1f ms beside: %.2fx, %+.1f ms", base, beside, beside/base, beside-base)
 	}
 	for _, run := range r.Runs {
-		add(run.Healthy.through() == run.Healthy.Payments, run.Name+": "+r.Healthy, "all payments through", "%s", run.Healthy.answers())
+		add(run.Healthy.through(timed) == run.Healthy.Payments, run.Name+": "+r.Healthy, "all payments through", "%s", run.Healthy.answers())
 		if run.Sick != nil {
 			run.Sick.judge(run.Name, timed, add)
 		}
 	}
 	if o := r.Outage; o != nil {
 		const name = "without Firestore"
-		add(o.Healthy.through() == o.Healthy.Payments, name+": "+r.Healthy, "all payments through", "%s", o.Healthy.answers())
-		add(o.Before.through() == o.Before.Payments && o.Before.Payments > 0, name+": "+r.Sick, "all payments through", "%s", o.Before.answers())
+		add(o.Healthy.through(timed) == o.Healthy.Payments, name+": "+r.Healthy, "all payments through", "%s", o.Healthy.answers())
+		add(o.Before.through(timed) == o.Before.Payments && o.Before.Payments > 0, name+": "+r.Sick, "all payments through", "%s", o.Before.answers())
 		add(len(o.Opened) == processes && o.Openers == processes, name+": opens", "in each instance by itself", "%s, by %d", list(o.Opened), o.Openers)
 		if timed {
 			add(len(o.Closed) == processes, name+": closes", "in each instance", "%s", list(o.Closed))
-			add(o.After.through() == o.After.Payments && o.After.Payments > 0, name+": "+r.Sick+" afterwards", "all payments through", "%s", o.After.answers())
+			add(o.After.through(timed) == o.After.Payments && o.After.Payments > 0, name+": "+r.Sick+" afterwards", "all payments through", "%s", o.After.answers())
 		}
 	}
 }
@@ -136,18 +136,18 @@ func (r *report) print(out io.Writer) {
 		_, _ = fmt.Fprintf(t, format, cells...)
 	}
 	line("\nWhat %s's payments took, in ms", r.Healthy)
-	row("run", "payments", "p50", "p95", "p99", "max", "late p99", "cpu", "answers")
+	row("run", "payments", "p50", "p95", "p99", "max", "late p99", "cpu", "others", "answers")
 	for _, run := range r.Runs {
-		spreadRow(row, run.Name, run.Healthy, fmt.Sprintf("%.0f%%", run.CPU))
+		spreadRow(row, run.Name, run.Healthy, fmt.Sprintf("%.0f%%", run.CPU), fmt.Sprintf("%.0f%%", run.Others))
 		if run.Sick == nil {
 			continue
 		}
 		for _, p := range run.Sick.Phases {
-			spreadRow(row, fmt.Sprintf("  %.0f-%.0f s, %s", p.From, p.To, p.Name), p.Healthy, "")
+			spreadRow(row, fmt.Sprintf("  %.0f-%.0f s, %s", p.From, p.To, p.Name), p.Healthy, "", "")
 		}
 	}
 	if r.Outage != nil {
-		spreadRow(row, "without Firestore", r.Outage.Healthy, "")
+		spreadRow(row, "without Firestore", r.Outage.Healthy, "", "")
 	}
 	_ = t.Flush()
 	for _, run := range r.Runs {
@@ -170,9 +170,9 @@ func (r *report) print(out io.Writer) {
 	_ = t.Flush()
 }
 
-func spreadRow(row func(...any), name string, s spread, cpu string) {
+func spreadRow(row func(...any), name string, s spread, cpu, others string) {
 	number := func(v float64) string { return fmt.Sprintf("%.1f", v) }
-	row(name, s.Payments, number(s.P50), number(s.P95), number(s.P99), number(s.Max), number(s.LateP99), cpu, s.answers())
+	row(name, s.Payments, number(s.P50), number(s.P95), number(s.P99), number(s.Max), number(s.LateP99), cpu, others, s.answers())
 }
 
 // table has a row for each slice of time, and a column for each answer.

@@ -40,13 +40,14 @@ type world struct {
 
 // worldOptions say how a world differs.
 type worldOptions struct {
-	DatabaseURL string            // see stack.Options
-	Jumps       bool              // the clock is to be advanced
-	Calls       map[string]string // see stack.Options
+	DatabaseURL string                // see stack.Options
+	Firestore   *controltest.Emulator // nil: one of its own
+	Jumps       bool                  // the clock is to be advanced
+	Calls       map[string]string     // see stack.Options
 }
 
 func openWorld(ctx context.Context, o worldOptions) (_ *world, err error) {
-	w := &world{lines: map[string]*line{}}
+	w := &world{lines: map[string]*line{}, firestore: o.Firestore}
 	defer func() {
 		if err != nil {
 			err = w.close(err)
@@ -64,7 +65,9 @@ func openWorld(ctx context.Context, o worldOptions) (_ *world, err error) {
 		return err
 	})
 	starting.Go(func() (err error) {
-		w.firestore, err = controltest.Launch()
+		if w.firestore == nil {
+			w.firestore, err = controltest.Launch()
+		}
 		return err
 	})
 	err = starting.Wait()
