@@ -35,19 +35,18 @@ const fixed = 100
 //	safeguard removed                                                     first seed to fail
 //	provider.Replay: no replay outside the key window                     36
 //	resolver.byAbsence: absence is believed when the window has closed    1
-//	failOver: never while an outcome is unknown                           164
+//	failOver: never while an outcome is unknown                           1
 //	dossier.oblige: what lost its purpose is released                     110
 //	resolver.byReplay: the attempt goes again under its own key           3
 //	release: only a first call that was not sent is unsent                1
 //	resolver.byRetry: a new key only after a look-up, for guarded steps   11
-//	release: an unknown outcome refuses nothing                           4
 //	idempotency.QueueClaim: a key is claimed once                         1
 //	operate.Refund: a refund is reserved first                            1
-//	askProvider: what a provider has forgotten is given up                104
 //
-// Two are second lines of defence, which nothing got to: the fence of saga.QueueFence (the
-// holder of the lease is compared under the row's lock, too), and the look at the lease
-// before a call is made.
+// Others were not missed within 160 seeds or more, since something else does their work:
+// the fence of saga.QueueFence (the holder of the lease is compared under the row's lock,
+// too), the look at the lease before a call is made, the ranks in dossier.recall, and that
+// an unknown outcome does not close a capture.
 //
 // TestSchedules is the whole of it. What fails is reproduced by
 //
