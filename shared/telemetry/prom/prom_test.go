@@ -27,6 +27,11 @@ func TestTextHasTheDeclaredNames(t *testing.T) {
 		m.ProviderCall(ctx, "stripe", "authorize", "approved", 150*time.Millisecond)
 		m.ProviderTimeout(ctx, "stripe", "authorize")
 		m.UnknownResolved(ctx, "stripe", "replay")
+		m.CircuitState(ctx, "stripe", 2)
+		m.CircuitFailure(ctx, "stripe")
+		m.BulkheadFull(ctx, "stripe")
+		m.Routed(ctx, "stripe", "preference")
+		m.FailedOver(ctx, "stripe", "paypal", "declined")
 		m.WebhookDelivered(ctx, "mer_1", "payment.captured", time.Minute)
 		m.WebhookFailed(ctx, "mer_1", "payment.captured", "timeout")
 		m.HTTPRequest(ctx, "createpayment", 201, 100*time.Millisecond)
@@ -65,6 +70,8 @@ func TestTextHasTheDeclaredNames(t *testing.T) {
 		`payment_operation_duration_seconds_count{operation="authorize",provider="stripe"} 2`,
 		`webhook_delivery_failure_total{error_type="timeout",event_type="payment.captured",merchant_id="mer_1"} 2`,
 		`http_requests_total{code="201",function="createpayment"} 2`,
+		`circuit_breaker_state{provider="stripe"} 2`,
+		`payment_failovers_total{from="stripe",reason="declined",to="paypal"} 2`,
 		`connection_pool_usage_percent 62.5`,
 		`outbox_unpublished 7`,
 		`outbox_oldest_unpublished_seconds 90`,
