@@ -81,6 +81,16 @@ func (c *circuits) first(provider, message string, from time.Time) map[string]tu
 	return found
 }
 
+// earliest is when any function of any instance first saw a circuit so, in seconds since from; 0 if none did.
+func (c *circuits) earliest(provider, message string, from time.Time) (at float64) {
+	for _, t := range c.turns {
+		if s := seconds(t.At.Sub(from)); t.Provider == provider && t.Message == message && s >= 0 && (at == 0 || s < at) {
+			at = s
+		}
+	}
+	return at
+}
+
 // when is first in seconds since from, by instance.
 func (c *circuits) when(provider, message string, from time.Time) map[string]float64 {
 	at := map[string]float64{}

@@ -39,9 +39,10 @@ type run struct {
 // An illness is what a provider's hanging led to. Times are seconds from its beginning.
 type illness struct {
 	Hung    int                `json:"hung"`   // operations that reached the provider in the meantime
-	Opened  map[string]float64 `json:"opened"` // by instance
+	Tripped float64            `json:"tripped"` // the earliest, in any function
+	Opened  map[string]float64 `json:"opened"`  // by instance
 	Openers int                `json:"openers"`
-	Halfway float64            `json:"half_open"` // the earliest
+	Halfway float64            `json:"half_open"` // the earliest, in any function
 	Probes  int                `json:"probes"`
 	Closed  map[string]float64 `json:"closed"` // by instance
 	Phases  []phase            `json:"phases"`
@@ -173,7 +174,7 @@ func (p plan) diagnose(w *world, from time.Time) illness {
 		openers[t.OpenedBy] = true
 	}
 	ill.Openers = len(openers)
-	ill.Halfway, _ = bounds(w.circuits.when(p.Sick, halfOpen, from))
+	ill.Tripped, ill.Halfway = w.circuits.earliest(p.Sick, opened, from), w.circuits.earliest(p.Sick, halfOpen, from)
 	return ill
 }
 

@@ -80,7 +80,7 @@ func goodReport() *report {
 		Sick: "paypal", Healthy: healthy,
 		Runs: []run{
 			{Name: "1 alone", Healthy: through},
-			{Name: "1 beside", Healthy: beside, Sick: &illness{Opened: all(14), Halfway: 74, Probes: 5, Closed: all(76)}},
+			{Name: "1 beside", Healthy: beside, Sick: &illness{Tripped: 13.8, Opened: all(14), Halfway: 74, Probes: 5, Closed: all(76)}},
 		},
 		Outage: &outage{Healthy: through, Before: through, Opened: all(14), Openers: processes, Closed: all(76), After: through},
 	}

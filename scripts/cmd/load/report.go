@@ -78,11 +78,11 @@ func (r *report) judge(timed bool) {
 }
 
 func (i *illness) judge(name string, timed bool, add func(ok bool, what, want, got string, args ...any)) {
-	first, last := bounds(i.Opened)
+	_, last := bounds(i.Opened)
 	everywhere := len(i.Opened) == processes
 	if timed {
 		add(everywhere && last <= maxOpening, name+": opens", fmt.Sprintf("everywhere within %.0f s", maxOpening), "%s", list(i.Opened))
-		add(i.Halfway-first >= minOpen-logged, name+": half-opens", fmt.Sprintf("after %.0f s", minOpen), "%.1f s later", i.Halfway-first)
+		add(i.Tripped > 0 && i.Halfway-i.Tripped >= minOpen-logged, name+": half-opens", fmt.Sprintf("after %.0f s", minOpen), "%.1f s later", i.Halfway-i.Tripped)
 		least, most := bounds(i.Closed)
 		add(most-least <= maxApart+logged, name+": agree", fmt.Sprintf("within %.0f s of the first to close", maxApart), "%.1f s", most-least)
 	} else {
@@ -155,7 +155,7 @@ func (r *report) print(out io.Writer) {
 			line("\n%s: what %s's payments were answered, by the seconds since it hung", run.Name, r.Sick)
 			run.Sick.table(row)
 			_ = t.Flush()
-			line("circuit: opened %s (by %d), half-open at %.1f s, %d probes, closed %s; %d calls hung", list(run.Sick.Opened),
+			line("circuit: tripped at %.1f s, open in createpayment at %s (by %d), half-open at %.1f s, %d probes, closed %s; %d calls hung", run.Sick.Tripped, list(run.Sick.Opened),
 				run.Sick.Openers, run.Sick.Halfway, run.Sick.Probes, list(run.Sick.Closed), run.Sick.Hung)
 		}
 	}

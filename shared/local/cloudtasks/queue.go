@@ -201,14 +201,14 @@ func (b *bucket) take(now time.Time) bool {
 }
 
 // ready is the first instant, not before t, at which tokens are worth looking for: at high rates they come in slices
-// of a tenth of a second, so that a full queue does not stop the clock for every single task.
+// of 20 ms, so that a very full queue does not stop the clock for every single task.
 func (b *bucket) ready(t time.Time) time.Time {
 	b2 := *b
 	b2.refill(t)
 	if b2.tokens >= almostOne {
 		return t
 	}
-	want := min(b.burst, max(1, b.rate/10))
+	want := min(b.burst, max(1, b.rate/50))
 	wait := time.Duration(math.Ceil((want-b2.tokens)/b.rate*1e6)) * time.Microsecond
 	return t.Add(wait)
 }

@@ -133,7 +133,7 @@ func TestTheOthersHaveMovedOn(t *testing.T) {
 		refused(t, b)
 		l.cut(none, none)
 		pass(time.Second)
-		b.Ready(t.Context())
+		b.Shut(t.Context())
 		synctest.Wait()
 		calls(t, b, 20, failed)
 		is(t, show(t, l), breaker.Closed, 1)
@@ -148,9 +148,9 @@ func TestWhatAnOperatorForcedStaysWithoutTheStore(t *testing.T) {
 				t.Fatal(err)
 			}
 			pass(2 * time.Second)
-			b.Ready(t.Context())
+			b.Shut(t.Context())
 			synctest.Wait()
-			b.Ready(t.Context())
+			b.Shut(t.Context())
 			l.cut(hanging, hanging)
 			for range 100 {
 				pass(time.Minute)
@@ -312,7 +312,7 @@ func TestALeaseThatNobodyWaitsForIsGivenBack(t *testing.T) {
 	alone(t, func(t *testing.T, l *line, b *breaker.Breaker) {
 		open(t, l, b)
 		pass(time.Second)
-		b.Ready(t.Context())
+		b.Shut(t.Context())
 		l.cut(none, slow)
 		took(t, 200*time.Millisecond, func() { refused(t, b) })
 		for range 3 {
@@ -370,7 +370,7 @@ func TestTheStoreComesBackDuringARound(t *testing.T) {
 		l.cut(none, none)
 		pass(2 * time.Second)
 		mine[0].Done(t.Context(), ok, time.Second)
-		b.Ready(t.Context())
+		b.Shut(t.Context())
 		synctest.Wait()
 		shared.Done(t.Context(), failed, time.Second) // the document has its lease still
 		mine[1].Done(t.Context(), ok, time.Second)
@@ -400,7 +400,7 @@ func TestASpoiltDocumentStopsNobody(t *testing.T) {
 			t.Fatal(err)
 		}
 		pass(time.Second)
-		b.Ready(t.Context())
+		b.Shut(t.Context())
 		synctest.Wait()
 		calls(t, b, 1, ok)
 	})

@@ -215,26 +215,34 @@ func (b *Breaker) Ask(ctx context.Context) (Permit, *Refusal) {
 		}
 	}
 	c := b.circuit()
-	switch c.At(now) {
-	case Closed:
-		return Permit{b: b, key: b.key(), counts: c.Forced == nil}, nil
-	case HalfOpen:
-		return Permit{}, &Refusal{busyRetry, "being probed after: " + c.reason()}
-	default:
-		return Permit{}, &Refusal{c.retryAfter(now, b.o.Settings), c.reason()}
+	if shut := c.refusal(now, b.o.Settings); shut != nil {
+		return Permit{}, shut
 	}
+	return Permit{b: b, key: b.key(), counts: c.Forced == nil}, nil
 }
 
-// Ready tells whether Ask would allow a call now, and if not, why not. It takes nothing.
-func (b *Breaker) Ready(ctx context.Context) (bool, string) {
+// Shut is the refusal that Ask would give now, nil if it would allow a call. It takes nothing.
+func (b *Breaker) Shut(ctx context.Context) *Refusal {
 	now := b.o.Now()
 	b.look(ctx, now)
 	defer b.mu.Unlock()
 	c := b.circuit()
-	if c.At(now) == Closed || c.place(now, b.o.Settings) {
-		return true, ""
+	if c.place(now, b.o.Settings) {
+		return nil
 	}
-	return false, c.reason()
+	return c.refusal(now, b.o.Settings)
+}
+
+// refusal is what is said to who wants to call and is no probe; nil when the circuit is closed.
+func (c Circuit) refusal(now time.Time, s Settings) *Refusal {
+	switch c.At(now) {
+	case Closed:
+		return nil
+	case HalfOpen:
+		return &Refusal{busyRetry, "being probed after: " + c.reason()}
+	default:
+		return &Refusal{c.retryAfter(now, s), c.reason()}
+	}
 }
 
 func (c Circuit) reason() string {

@@ -1,6 +1,7 @@
 package breaker_test
 
 import (
+	"context"
 	"strings"
 	"sync"
 	"testing"
@@ -35,7 +36,7 @@ func TestHalfOfTheCallsFailingOpensIt(t *testing.T) {
 			calls(t, b, c.ignored, breaker.Ignored)
 			calls(t, b, c.ok, ok)
 			calls(t, b, c.failed, failed)
-			if ready, _ := b.Ready(t.Context()); ready == c.opens {
+			if ready, _ := readyNow(t.Context(), b); ready == c.opens {
 				t.Errorf("%+v: ready is %v", c, ready)
 			}
 		}
@@ -62,7 +63,7 @@ func TestMostCallsBeingSlowOpensIt(t *testing.T) {
 				}
 				call(t, b, ok, took)
 			}
-			if ready, _ := b.Ready(t.Context()); ready == c.opens {
+			if ready, _ := readyNow(t.Context(), b); ready == c.opens {
 				t.Errorf("%+v: ready is %v", c, ready)
 			}
 		}
@@ -83,12 +84,12 @@ func TestCallsThatHangOpenItBeforeTheyEnd(t *testing.T) {
 		}
 		h.pass(5 * second)
 		for i := range under {
-			if ready, why := b.Ready(t.Context()); !ready {
+			if ready, why := readyNow(t.Context(), b); !ready {
 				t.Errorf("after %d: %s", i, why)
 			}
 			under[i] = under[i].Overdue(t.Context()).Overdue(t.Context()) // twice is once
 		}
-		if ready, why := b.Ready(t.Context()); ready || !strings.Contains(why, "10 of 10 calls took longer") {
+		if ready, why := readyNow(t.Context(), b); ready || !strings.Contains(why, "10 of 10 calls took longer") {
 			t.Errorf("ready %t: %s", ready, why)
 		}
 		for _, p := range under {
@@ -112,11 +113,11 @@ func TestACallIsCountedOnce(t *testing.T) {
 			p.Done(t.Context(), verdict, 6*second)
 		}
 		call(t, b, ok, 6*second)
-		if ready, why := b.Ready(t.Context()); !ready {
+		if ready, why := readyNow(t.Context(), b); !ready {
 			t.Errorf("opened by 9 calls: %s", why)
 		}
 		call(t, b, ok, 6*second)
-		if ready, _ := b.Ready(t.Context()); ready {
+		if ready, _ := readyNow(t.Context(), b); ready {
 			t.Error("10 slow calls")
 		}
 	})
@@ -163,7 +164,7 @@ func TestAnOpenCircuitRefusesForAMinute(t *testing.T) {
 		if r.RetryAfter != 40*second || r.Why != "10 of 10 calls failed within 10s" {
 			t.Errorf("refused with %+v", r)
 		}
-		ready, why := b.Ready(t.Context())
+		ready, why := readyNow(t.Context(), b)
 		if ready || why != r.Why {
 			t.Errorf("ready %v, %q", ready, why)
 		}
@@ -200,7 +201,7 @@ func TestATripIsSeenByAllWithinTwoSeconds(t *testing.T) {
 		h, l := newHand(), newLine()
 		all := instances(20, l, h.now)
 		for i, b := range all {
-			if ready, why := b.Ready(t.Context()); !ready {
+			if ready, why := readyNow(t.Context(), b); !ready {
 				t.Fatalf("%d: %s", i, why)
 			}
 		}
@@ -285,7 +286,7 @@ func TestAtMostFiveProbesAcrossAllInstances(t *testing.T) {
 		if r := refused(t, all[3]); r.RetryAfter != 5*second || !strings.Contains(r.Why, "10 of 10 calls failed") {
 			t.Errorf("refused with %+v", r)
 		}
-		if ready, why := all[3].Ready(t.Context()); ready || why == "" {
+		if ready, why := readyNow(t.Context(), all[3]); ready || why == "" {
 			t.Errorf("ready %v %q with all places taken", ready, why)
 		}
 		for _, p := range probes { // at once, too
@@ -474,4 +475,12 @@ func TestACircuitOpenedFarInTheFutureIsNotBelieved(t *testing.T) {
 		calls(t, b, 3, ok)
 		is(t, show(t, l), breaker.Closed, 3)
 	})
+}
+
+// readyNow tells whether a call would be allowed now, and if not, why not.
+func readyNow(ctx context.Context, b *breaker.Breaker) (bool, string) {
+	if shut := b.Shut(ctx); shut != nil {
+		return false, shut.Why
+	}
+	return true, ""
 }

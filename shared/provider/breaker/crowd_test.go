@@ -113,7 +113,7 @@ func (c *crowd) check(t *rapid.T) {
 		return
 	}
 	for i, b := range c.all {
-		ready, why := b.Ready(context.Background())
+		ready, why := readyNow(context.Background(), b)
 		if early == breaker.Closed && !ready || early == breaker.Open && ready {
 			t.Fatalf("instance %d is ready: %v (%s), and the circuit is %v: %+v", i, ready, why, early, doc)
 		}

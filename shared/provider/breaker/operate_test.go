@@ -26,7 +26,7 @@ func TestAnOperatorsWordComesFirst(t *testing.T) {
 		}
 		h.pass(24 * time.Hour)
 		refused(t, b)
-		if ready, _ := b.Ready(t.Context()); ready {
+		if ready, _ := readyNow(t.Context(), b); ready {
 			t.Error("ready while forced open")
 		}
 		force(breaker.ForcedClosed)

@@ -82,13 +82,25 @@ func (g *Guard) Ready(ctx context.Context) (ready bool, why string) {
 	if !g.inside(ctx) && len(g.places) == cap(g.places) {
 		return false, g.full().why
 	}
+	if shut := g.shut(ctx); shut != nil {
+		return false, shut.why
+	}
+	return true, ""
+}
+
+// shut is why the breaker would let no call through now; nil if it would.
+func (g *Guard) shut(ctx context.Context) *refusal {
 	if g.o.Breaker == nil {
-		return true, ""
+		return nil
 	}
-	if ready, why = g.o.Breaker.Ready(ctx); !ready {
-		why = "circuit open: " + why
+	return open(g.o.Breaker.Shut(ctx))
+}
+
+func open(shut *breaker.Refusal) *refusal {
+	if shut == nil {
+		return nil
 	}
-	return ready, why
+	return &refusal{"the circuit is open: " + shut.Why, shut.RetryAfter}
 }
 
 // refusal is why a call was not made.
@@ -110,8 +122,12 @@ func (g *Guard) through(ctx context.Context, account, operation string, call fun
 	if own := g.Account(); account != own {
 		return false, &refusal{why: fmt.Sprintf("it is of the account %q, and the credentials here are of %q", account, own)}
 	}
-	ctx, leave, ok := g.Enter(ctx)
+	ctx, leave, ok := g.take(ctx)
 	if !ok {
+		if shut := g.shut(ctx); shut != nil {
+			return false, shut
+		}
+		g.o.Metrics.BulkheadFull(ctx, g.Name())
 		return false, g.full()
 	}
 	defer leave()
@@ -119,7 +135,7 @@ func (g *Guard) through(ctx context.Context, account, operation string, call fun
 	if g.o.Breaker != nil {
 		var shut *breaker.Refusal
 		if permit, shut = g.o.Breaker.Ask(ctx); shut != nil {
-			return false, &refusal{"the circuit is open: " + shut.Why, shut.RetryAfter}
+			return false, open(shut)
 		}
 	}
 	most := g.o.Limits.of(operation)

@@ -156,9 +156,8 @@ func TestHangingIsFoundOutBeforeItEnds(t *testing.T) {
 		}
 		<-time.After(5*time.Second + time.Millisecond)
 		synctest.Wait()
-		ready, why := b.Ready(t.Context())
-		if ready || time.Since(began) > 6*time.Second {
-			t.Errorf("after %v: ready %t, %s", time.Since(began), ready, why)
+		if shut := b.Shut(t.Context()); shut == nil || time.Since(began) > 6*time.Second {
+			t.Errorf("after %v: %+v", time.Since(began), shut)
 		}
 		under.Wait()
 	})
@@ -268,6 +267,43 @@ func TestABulkheadHoldsAgainstACrowd(t *testing.T) {
 	outside.Wait()
 	if most, taken := f.most.Load(), len(g.places); most > 3 || taken != 0 {
 		t.Errorf("%d calls at a time; %d places are still taken", most, taken)
+	}
+}
+
+// Calls that hang take all places and open the circuit. Who comes then hears of the circuit, and when it is worth
+// coming again, not of places.
+func TestOpenCircuitIsToldBeforeFullPlaces(t *testing.T) {
+	t.Parallel()
+	limits := someLimits()
+	limits.Concurrency = 1
+	clock := newFrozen()
+	store := control.NewMemory()
+	b := breaker.New(breaker.Options{Provider: "fake", Store: store, Now: clock.now, NewID: id.Source{Now: clock.now}.New})
+	f := approves()
+	g := New(f, Options{Limits: limits, Breaker: b, Now: clock.now})
+	_, leave, ok := g.Enter(t.Context())
+	if !ok {
+		t.Fatal("the only place is taken")
+	}
+	defer leave()
+	if _, _, ok := g.Enter(t.Context()); ok {
+		t.Fatal("entered, full and with the circuit closed")
+	}
+	if err := breaker.Force(t.Context(), store, "fake", breaker.ForcedOpen, "ann", "their incident 17", clock.now()); err != nil {
+		t.Fatal(err)
+	}
+	clock.advance(time.Minute) // past what was read
+	inside, leaveNothing, ok := g.Enter(t.Context())
+	if !ok {
+		t.Error("not let in to hear of the open circuit")
+	}
+	got := g.Execute(inside, first(t, provider.Authorize))
+	if got.Outcome != provider.NotSent || !strings.Contains(got.Evidence.Error, "their incident 17") || got.RetryAfter != time.Minute {
+		t.Errorf("%+v", got)
+	}
+	leaveNothing()
+	if len(g.places) != 1 || f.calls.Load() != 0 {
+		t.Errorf("%d places taken, %d calls", len(g.places), f.calls.Load())
 	}
 }
 

@@ -16,15 +16,26 @@ const busyRetry = time.Second
 type insideKey struct{ guard *Guard }
 
 // Enter takes a place, for the calls made with inside until leave is called. A context
-// that has one already needs no other.
+// that has one already needs no other, and while the circuit is open nobody does: the
+// calls that hang are what opened it, and who comes now is to hear of that and not of
+// full places.
 func (g *Guard) Enter(ctx context.Context) (inside context.Context, leave func(), ok bool) {
+	inside, leave, ok = g.take(ctx)
+	if !ok {
+		if ok = g.shut(ctx) != nil; !ok {
+			g.o.Metrics.BulkheadFull(ctx, g.Name())
+		}
+	}
+	return inside, leave, ok
+}
+
+func (g *Guard) take(ctx context.Context) (inside context.Context, leave func(), ok bool) {
 	if g.inside(ctx) {
 		return ctx, func() {}, true
 	}
 	select {
 	case g.places <- struct{}{}:
 	default:
-		g.o.Metrics.BulkheadFull(ctx, g.Name())
 		return ctx, func() {}, false
 	}
 	held := new(atomic.Bool)
