@@ -14,6 +14,8 @@ import (
 	"github.com/tollgate/tollgate/shared/postgres"
 	"github.com/tollgate/tollgate/shared/task"
 	"github.com/tollgate/tollgate/shared/webhook"
+	"github.com/tollgate/tollgate/shared/webhook/seal"
+	"github.com/tollgate/tollgate/shared/webhook/sender"
 )
 
 func init() { api.Function("DeliverWebhook", Build) }
@@ -36,7 +38,7 @@ func Build(ctx context.Context, env api.Env) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	sealer, err := webhook.NewSealer(c.Webhook.SealingKey)
+	sealer, err := seal.New(c.Webhook.SealingKey)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +56,7 @@ func Build(ctx context.Context, env api.Env) (http.Handler, error) {
 	}
 	return task.Handler(env, "deliverwebhook", verifier, deliver(env, &webhook.Service{
 		Pool: pool, Now: env.Now, NewID: env.NewID, Tasks: tasks, Schedule: schedule, Log: env.Log, Metrics: env.Metrics,
-		Sealer: sealer, Sender: webhook.NewSender(c.Webhook, env.Now),
+		Sealer: sealer, Sender: sender.New(c.Webhook.AllowLocal, env.Now),
 	})), nil
 }
 

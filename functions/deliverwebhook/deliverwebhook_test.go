@@ -16,6 +16,7 @@ import (
 	"github.com/tollgate/tollgate/shared/outbox/outboxtest"
 	"github.com/tollgate/tollgate/shared/telemetry"
 	"github.com/tollgate/tollgate/shared/webhook"
+	"github.com/tollgate/tollgate/shared/webhook/seal"
 )
 
 // world has a merchant with an endpoint, and a delivery to it that was never tried.
@@ -38,7 +39,7 @@ func newWorld(t *testing.T) *world {
 	key := telemetry.Secret(base64.StdEncoding.EncodeToString(make([]byte, 32)))
 	w.Config["WEBHOOK_SEALING_KEY"], w.Config["WEBHOOK_ALLOW_LOCAL"] = key.Reveal(), "true"
 
-	sealer, err := webhook.NewSealer(key)
+	sealer, err := seal.New(key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,10 +61,10 @@ func (w *world) insert(t *testing.T, e outbox.Event, endpoint id.ID) string {
 	t.Helper()
 	delivery := w.Env.NewID()
 	_, err := w.Pool.Exec(t.Context(), `
-		INSERT INTO webhook_deliveries (id, event_id, webhook_id, merchant_id, transaction_id, event_type, status,
-			attempt_count, next_retry_at, task_generation, request_id, created_at, updated_at)
-		VALUES ($1, $2, $3, $4, $5, $6, 'PENDING', 0, $7, 0, 'req_first', $7, $7)`,
-		delivery, e.ID, endpoint, e.MerchantID, e.PaymentID, e.Type, w.Clock.Now())
+		INSERT INTO webhook_deliveries (id, event_id, webhook_id, merchant_id, subject_id, transaction_id, event_type,
+			sequence, event_created_at, status, attempt_count, next_retry_at, task_generation, request_id, created_at, updated_at)
+		VALUES ($1, $2, $3, $4, $5, $5, $6, $8, $7, 'PENDING', 0, $7, 0, 'req_first', $7, $7)`,
+		delivery, e.ID, endpoint, e.MerchantID, e.PaymentID, e.Type, w.Clock.Now(), e.Sequence)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,9 +66,9 @@ func TestDeliveriesWithoutATaskGetOne(t *testing.T) {
 	w.Payment("manual")
 	w.Exec(`INSERT INTO webhook_endpoints (id, merchant_id, url, enabled, event_types, created_at, updated_at)
 		VALUES ($1, $2, 'https://shop.example/hook', true, '{}', $3, $3)`, w.Env.NewID(), w.Shop, w.Clock.Now())
-	w.Exec(`INSERT INTO webhook_deliveries (id, event_id, webhook_id, merchant_id, transaction_id, event_type, status,
-			attempt_count, next_retry_at, task_generation, request_id, created_at, updated_at)
-		SELECT $1, e.id, w.id, e.merchant_id, e.transaction_id, e.type, 'PENDING', 0, $2, 0, 'req_test', $2, $2
+	w.Exec(`INSERT INTO webhook_deliveries (id, event_id, webhook_id, merchant_id, subject_id, transaction_id, event_type,
+			sequence, event_created_at, status, attempt_count, next_retry_at, task_generation, request_id, created_at, updated_at)
+		SELECT $1, e.id, w.id, e.merchant_id, e.subject_id, e.transaction_id, e.type, e.sequence, e.created_at, 'PENDING', 0, $2, 0, 'req_test', $2, $2
 		FROM events e, webhook_endpoints w`, w.Env.NewID(), w.Clock.Now())
 	w.Advance(10 * time.Minute)
 	swept(t, w, h)

@@ -28,6 +28,7 @@ const (
 	Event    Prefix = "evt"
 	Endpoint Prefix = "we"
 	Delivery Prefix = "whd"
+	Replay   Prefix = "whr"
 	Merchant Prefix = "mer"
 	Request  Prefix = "req"
 )

@@ -11,13 +11,13 @@ func (w *world) fill(perPayment int) {
 	w.t.Helper()
 	for _, sql := range []string{
 		fmt.Sprintf(`
-		INSERT INTO events (id, merchant_id, transaction_id, type, sequence, payload, request_id, created_at)
-		SELECT gen_random_uuid(), p.merchant_id, p.id, 'payment.captured', p.last + n, repeat('x', 1500)::bytea, 'req_1', p.created_at
+		INSERT INTO events (id, merchant_id, subject_id, transaction_id, type, sequence, payload, request_id, created_at)
+		SELECT gen_random_uuid(), p.merchant_id, p.id, p.id, 'payment.captured', p.last + n, repeat('x', 1500)::bytea, 'req_1', p.created_at
 		FROM (SELECT t.*, (SELECT coalesce(max(sequence), 0) FROM events e WHERE e.transaction_id = t.id) AS last
 		      FROM transactions t) p, generate_series(1, %d) n`, perPayment),
 		`
 		INSERT INTO outbox (id, key, sequence, tries, due_at, created_at)
-		SELECT id, transaction_id, sequence, 0, created_at, created_at FROM events e
+		SELECT id, subject_id, sequence, 0, created_at, created_at FROM events e
 		WHERE NOT EXISTS (SELECT 1 FROM outbox o WHERE o.id = e.id)`,
 	} {
 		if _, err := w.db.Exec(w.t.Context(), sql); err != nil {

@@ -43,19 +43,23 @@ import (
 type Event struct {
 	ID         id.ID
 	MerchantID id.ID
-	PaymentID  id.ID  // the ordering key
+	SubjectID  id.ID  // what it is about, and the ordering key; the payment when zero
+	PaymentID  id.ID  // zero if it is about something else
 	Type       string // such as "payment.captured"
-	Sequence   int64  // per payment, from 1, without gaps
+	Sequence   int64  // per subject, from 1, without gaps
 	Payload    []byte // the bytes that every delivery of the event sends
 	RequestID  string // the request that caused it
 	At         time.Time
 }
 
 // Queue adds the event and its outbox row to the batch, as one statement. The batch
-// must run in the transaction of the change, under the payment's row lock: that lock
-// is what makes the rows of a payment commit in the order of their sequence.
+// must run in the transaction of the change, under the subject's row lock: that lock
+// is what makes the rows of a subject commit in the order of their sequence.
 func Queue(b *pgx.Batch, e Event) {
-	b.Queue(insertEvent, e.ID, e.MerchantID, e.PaymentID, e.Type, e.Sequence, e.Payload, e.RequestID, e.At)
+	if e.SubjectID.IsZero() {
+		e.SubjectID = e.PaymentID
+	}
+	b.Queue(insertEvent, e.ID, e.MerchantID, e.SubjectID, e.Type, e.Sequence, e.Payload, e.RequestID, e.At, e.PaymentID)
 }
 
 // Backlog is what waits to be published.

@@ -14,8 +14,8 @@ import (
 
 const insertEvent = `
 	WITH event AS (
-		INSERT INTO events (id, merchant_id, transaction_id, type, sequence, payload, request_id, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+		INSERT INTO events (id, merchant_id, subject_id, transaction_id, type, sequence, payload, request_id, created_at)
+		VALUES ($1, $2, $3, nullif($9::uuid, '00000000-0000-0000-0000-000000000000'), $4, $5, $6, $7, $8)
 	)
 	INSERT INTO outbox (id, key, sequence, tries, due_at, created_at)
 	VALUES ($1, $3, $5, 0, $8, $8)`
@@ -55,9 +55,10 @@ const (
 		FROM rows WHERE o.id = rows.id AND o.published_at IS NULL
 		RETURNING o.id
 	)
-	SELECT e.id, e.merchant_id, e.transaction_id, e.type, e.sequence, e.payload, e.request_id
+	SELECT e.id, e.merchant_id, e.subject_id, coalesce(e.transaction_id, '00000000-0000-0000-0000-000000000000'),
+		e.type, e.sequence, e.payload, e.request_id
 	FROM claimed JOIN events e ON e.id = claimed.id
-	ORDER BY e.transaction_id, e.sequence`
+	ORDER BY e.subject_id, e.sequence`
 
 	claimKeys = heads + claimRows
 	claimKey  = headOfKey + claimRows
@@ -79,7 +80,7 @@ const releaseFailed = `
 // train is the waiting rows of one key, in order.
 type train []Event
 
-func (t train) key() id.ID { return t[0].PaymentID }
+func (t train) key() id.ID { return t[0].SubjectID }
 
 // claim leases keys and returns their rows: of the key, or of up to limit keys that
 // are due when key is zero.
@@ -94,9 +95,9 @@ func claim(ctx context.Context, db *pgxpool.Pool, key id.ID, limit int, token id
 	}
 	var trains []train
 	var e Event
-	_, err = pgx.ForEachRow(rows, []any{&e.ID, &e.MerchantID, &e.PaymentID, &e.Type, &e.Sequence, &e.Payload, &e.RequestID},
+	_, err = pgx.ForEachRow(rows, []any{&e.ID, &e.MerchantID, &e.SubjectID, &e.PaymentID, &e.Type, &e.Sequence, &e.Payload, &e.RequestID},
 		func() error {
-			if n := len(trains); n == 0 || trains[n-1].key() != e.PaymentID {
+			if n := len(trains); n == 0 || trains[n-1].key() != e.SubjectID {
 				trains = append(trains, nil)
 			}
 			last := len(trains) - 1
@@ -112,12 +113,15 @@ func claim(ctx context.Context, db *pgxpool.Pool, key id.ID, limit int, token id
 
 // message is the event as it goes to payment-events.
 func (e Event) message() Message {
-	return Message{Data: e.Payload, Attributes: map[string]string{
+	attributes := map[string]string{
 		"event_id":    e.ID.String(),
 		"merchant_id": e.MerchantID.String(),
-		"payment_id":  e.PaymentID.String(),
 		"type":        e.Type,
 		"sequence":    strconv.FormatInt(e.Sequence, 10),
 		"request-id":  e.RequestID,
-	}}
+	}
+	if !e.PaymentID.IsZero() {
+		attributes["payment_id"] = e.PaymentID.String()
+	}
+	return Message{Data: e.Payload, Attributes: attributes}
 }

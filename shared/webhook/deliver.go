@@ -12,6 +12,7 @@ import (
 
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/id"
+	"github.com/tollgate/tollgate/shared/webhook/sender"
 )
 
 const (
@@ -37,7 +38,7 @@ type held struct {
 
 // attempt is one request as it is written down.
 type attempt struct {
-	result
+	sender.Result
 	Number int
 	At     time.Time
 	Took   time.Duration
@@ -92,11 +93,11 @@ func (s *Service) try(ctx context.Context, d *held, number int) (attempt, error)
 	at := s.Now()
 	event := id.Event.External(d.EventID)
 	header := http.Header{"Content-Type": {"application/json"}}
-	header.Set(HeaderID, event)
-	header.Set(HeaderTimestamp, timestamp(at))
-	header.Set(HeaderSignature, sign(event, at, d.Payload, secrets))
-	r, err := s.Sender.send(ctx, d.URL, header, d.Payload)
-	return attempt{result: r, Number: number, At: at, Took: max(0, s.Now().Sub(at))}, err
+	header.Set(sender.HeaderID, event)
+	header.Set(sender.HeaderTimestamp, sender.Timestamp(at))
+	header.Set(sender.HeaderSignature, sender.Sign(event, at, d.Payload, secrets))
+	r, err := s.Sender.Send(ctx, d.URL, header, d.Payload)
+	return attempt{Result: r, Number: number, At: at, Took: max(0, s.Now().Sub(at))}, err
 }
 
 // conclude writes the attempt down with the delivery's next state, and makes the task
@@ -105,9 +106,9 @@ func (s *Service) conclude(ctx context.Context, d *held, a attempt) error {
 	now := s.Now()
 	status, next := Delivered, (*time.Time)(nil)
 	switch {
-	case a.Outcome == OutcomeGone:
+	case a.Outcome == sender.OutcomeGone:
 		status = Abandoned
-	case a.Outcome != OutcomeDelivered:
+	case a.Outcome != sender.OutcomeDelivered:
 		status, next = s.Schedule.next(d.ID, a.Number, now, a.RetryAfter)
 	}
 	kept, err := s.record(ctx, d, a, status, next, now)
@@ -136,7 +137,7 @@ func (s *Service) record(ctx context.Context, d *held, a attempt, status Status,
 		code = &a.Code
 	}
 	disable := ""
-	if a.Outcome == OutcomeGone {
+	if a.Outcome == sender.OutcomeGone {
 		disable = "the endpoint answered 410 Gone"
 	}
 	tag, err := s.Pool.Exec(ctx, recordAttempt, d.ID, d.Token, status, a.Number, a.At, next, code, a.Body, now,
@@ -147,7 +148,7 @@ func (s *Service) record(ctx context.Context, d *held, a attempt, status Status,
 // tell logs and counts an attempt.
 func (s *Service) tell(ctx context.Context, d *held, a attempt, now time.Time) {
 	merchant := id.Merchant.External(d.MerchantID)
-	if a.Outcome == OutcomeDelivered {
+	if a.Outcome == sender.OutcomeDelivered {
 		s.Metrics.WebhookDelivered(ctx, merchant, d.EventType, max(0, now.Sub(d.EventAt)))
 	} else {
 		s.Metrics.WebhookFailed(ctx, merchant, d.EventType, string(a.Outcome))

@@ -15,6 +15,7 @@ import (
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/telemetry"
 	"github.com/tollgate/tollgate/shared/telemetry/prom"
+	"github.com/tollgate/tollgate/shared/webhook/sender"
 )
 
 func TestDeliveryIsSignedAndLogged(t *testing.T) {
@@ -38,12 +39,12 @@ func TestDeliveryIsSignedAndLogged(t *testing.T) {
 		t.Errorf("the signature: %v", err)
 	}
 	got := map[string]string{}
-	for _, name := range []string{HeaderID, HeaderTimestamp, "Content-Type", "User-Agent", "Accept-Encoding", "Idempotency-Key"} {
+	for _, name := range []string{sender.HeaderID, sender.HeaderTimestamp, "Content-Type", "User-Agent", "Accept-Encoding", "Idempotency-Key"} {
 		got[name] = p.Header.Get(name)
 	}
 	want := map[string]string{
-		HeaderID: id.Event.External(e.ID), HeaderTimestamp: timestamp(r.Now()), "Content-Type": "application/json",
-		"User-Agent": userAgent, "Accept-Encoding": "", "Idempotency-Key": "",
+		sender.HeaderID: id.Event.External(e.ID), sender.HeaderTimestamp: sender.Timestamp(r.Now()), "Content-Type": "application/json",
+		"User-Agent": sender.UserAgent, "Accept-Encoding": "", "Idempotency-Key": "",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("headers (-want +got):\n%s", diff)
@@ -56,11 +57,11 @@ func TestDeliveryIsSignedAndLogged(t *testing.T) {
 		!d.LastAttemptAt.Equal(r.Now()) {
 		t.Errorf("delivery %+v", d)
 	}
-	log := []logRow{{Attempt: 1, Outcome: OutcomeDelivered, Code: 202, Body: "thanks", RequestedAt: r.Now()}}
+	log := []logRow{{Attempt: 1, Outcome: sender.OutcomeDelivered, Code: 202, Body: "thanks", RequestedAt: r.Now()}}
 	if diff := cmp.Diff(log, r.logged(d.ID), utc); diff != "" {
 		t.Errorf("log (-want +got):\n%s", diff)
 	}
-	for _, s := range []string{secret.Reveal(), strings.TrimPrefix(secret.Reveal(), secretPrefix), string(e.Payload)} {
+	for _, s := range []string{secret.Reveal(), strings.TrimPrefix(secret.Reveal(), "whsec_"), string(e.Payload)} {
 		if strings.Contains(r.log.String(), s) {
 			t.Errorf("the log has %q", s)
 		}
@@ -102,7 +103,7 @@ func TestEndpointThatStaysDown(t *testing.T) {
 
 	var made []time.Time
 	for i, l := range r.logged(delivery) {
-		if l.Attempt != i+1 || l.Outcome != OutcomeStatus5xx || l.Code != 503 {
+		if l.Attempt != i+1 || l.Outcome != sender.OutcomeStatus5xx || l.Code != 503 {
 			t.Errorf("log row %+v", l)
 		}
 		made = append(made, l.RequestedAt)
@@ -133,7 +134,7 @@ func TestEndpointThatStaysDown(t *testing.T) {
 	}
 	posts := r.endpoint.got()
 	for _, p := range posts {
-		if string(p.Body) != string(posts[0].Body) || p.Header.Get(HeaderID) != posts[0].Header.Get(HeaderID) {
+		if string(p.Body) != string(posts[0].Body) || p.Header.Get(sender.HeaderID) != posts[0].Header.Get(sender.HeaderID) {
 			t.Error("the attempts differ in their body or id")
 		}
 	}
@@ -226,7 +227,7 @@ func TestWorkerThatOverstaysItsLeaseChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := r.logged(delivery)
-	if d := r.get(delivery); d.Status != Delivered || d.Attempts != 1 || len(log) != 1 || log[0].Outcome != OutcomeDelivered {
+	if d := r.get(delivery); d.Status != Delivered || d.Attempts != 1 || len(log) != 1 || log[0].Outcome != sender.OutcomeDelivered {
 		t.Errorf("delivery %+v, log %+v; want the second worker's", d, log)
 	}
 	if !strings.Contains(r.log.String(), "the lease was lost") {
@@ -286,7 +287,7 @@ func TestRotationSignsByEverySecretThatHasNotExpired(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	e, first := r.subscribe(r.endpoint.URL)
-	second, err := newSecret(nil)
+	second, err := sender.NewSecret(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -304,14 +305,14 @@ func TestRotationSignsByEverySecretThatHasNotExpired(t *testing.T) {
 		t.Fatalf("%d posts; want 3", len(posts))
 	}
 	for i, p := range posts {
-		if err := verify(spell(second), p.Header, p.Body); err != nil {
+		if err := verify(sender.Spell(second), p.Header, p.Body); err != nil {
 			t.Errorf("post %d by the new secret: %v", i, err)
 		}
 		if err := verify(first, p.Header, p.Body); (err == nil) != (i < 2) {
 			t.Errorf("post %d by the old secret: %v", i, err)
 		}
 	}
-	if parts := strings.Fields(posts[0].Header.Get(HeaderSignature)); len(parts) != 2 {
+	if parts := strings.Fields(posts[0].Header.Get(sender.HeaderSignature)); len(parts) != 2 {
 		t.Errorf("signatures %q; want two", parts)
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/postgres"
 	"github.com/tollgate/tollgate/shared/telemetry"
+	"github.com/tollgate/tollgate/shared/webhook/seal"
+	"github.com/tollgate/tollgate/shared/webhook/sender"
 )
 
 // Endpoint is a row of webhook_endpoints.
@@ -41,7 +43,7 @@ type Endpoints struct {
 	DB         postgres.DB
 	Now        func() time.Time
 	NewID      func() id.ID
-	Sealer     *Sealer
+	Sealer     *seal.Sealer
 	AllowLocal bool                      // as in Config
 	Rand       func([]byte) (int, error) // of secrets; crypto/rand when nil
 }
@@ -58,7 +60,7 @@ func (n NewEndpoint) check(allowLocal bool) error {
 	if !text(n.URL) {
 		return fault.Invalid("url", "has characters that are not text")
 	}
-	if _, err := checkURL(n.URL, newGuard(allowLocal), allowLocal); err != nil {
+	if err := sender.CheckURL(n.URL, allowLocal); err != nil {
 		return fault.Invalid("url", "%v; give the https URL of a public host", err)
 	}
 	if !text(n.Description) || utf8.RuneCountInString(n.Description) > maxDescription {
@@ -84,7 +86,7 @@ func (e *Endpoints) Create(ctx context.Context, merchant id.ID, n NewEndpoint) (
 	if err := n.check(e.AllowLocal); err != nil {
 		return Endpoint{}, "", err
 	}
-	secret, err := newSecret(e.Rand)
+	secret, err := sender.NewSecret(e.Rand)
 	if err != nil {
 		return Endpoint{}, "", fault.Wrap(err, "make a signing secret")
 	}
@@ -101,7 +103,7 @@ func (e *Endpoints) Create(ctx context.Context, merchant id.ID, n NewEndpoint) (
 	if err != nil {
 		return Endpoint{}, "", fault.Wrap(err, "create a webhook endpoint")
 	}
-	return made, spell(secret), nil
+	return made, sender.Spell(secret), nil
 }
 
 // List returns the merchant's endpoints, the oldest first.

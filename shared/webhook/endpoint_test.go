@@ -9,6 +9,7 @@ import (
 
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/outbox/outboxtest"
+	"github.com/tollgate/tollgate/shared/webhook/sender"
 )
 
 func TestEndpointIsKeptAndItsSecretIsNot(t *testing.T) {
@@ -43,7 +44,7 @@ func TestEndpointIsKeptAndItsSecretIsNot(t *testing.T) {
 		t.Fatal(err)
 	}
 	opened, err := r.Sealer.Open(made.ID, sealed)
-	if err != nil || spell(opened) != secret {
+	if err != nil || sender.Spell(opened) != secret {
 		t.Errorf("the stored secret opens as another one: %v", err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/postgres/pgtest"
+	"github.com/tollgate/tollgate/shared/webhook/sender"
 )
 
 func TestStatementsFitTheSchema(t *testing.T) {
@@ -108,7 +109,7 @@ func TestGoneDisablesTheEndpoint(t *testing.T) {
 	if d := r.get(first.ID); d.Status != Abandoned || d.Attempts != 1 || *d.ResponseCode != 410 {
 		t.Errorf("delivery %+v", d)
 	}
-	if log := r.logged(first.ID); len(log) != 1 || log[0].Outcome != OutcomeGone {
+	if log := r.logged(first.ID); len(log) != 1 || log[0].Outcome != sender.OutcomeGone {
 		t.Errorf("log %+v", log)
 	}
 	got, err := r.endpoints.Get(t.Context(), r.merchant, e.ID)
@@ -127,7 +128,7 @@ func TestGoneDisablesTheEndpoint(t *testing.T) {
 	}
 
 	r.endpoint.answers(status(http.StatusOK))
-	r.exec(`UPDATE webhook_endpoints SET enabled = true, disabled_reason = NULL`)
+	r.exec(`UPDATE webhook_endpoints SET enabled = true, disabled_at = NULL, disabled_by = NULL, disabled_reason = NULL`)
 	for _, d := range []Delivery{first, second} {
 		if _, err := r.Redeliver(t.Context(), d.ID); err != nil {
 			t.Fatal(err)
@@ -216,7 +217,7 @@ func TestAnswerThatCameIsKeptWhenOurTimeIsUp(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := r.conclude(ctx, d, attempt{result: result{Outcome: OutcomeDelivered, Code: 200}, Number: 1, At: r.Now()}); err != nil {
+	if err := r.conclude(ctx, d, attempt{Result: sender.Result{Outcome: sender.OutcomeDelivered, Code: 200}, Number: 1, At: r.Now()}); err != nil {
 		t.Fatal(err)
 	}
 	if d := r.get(delivery); d.Status != Delivered {

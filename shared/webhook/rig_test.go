@@ -15,6 +15,7 @@ import (
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"github.com/jackc/pgx/v5"
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/local/clock"
@@ -23,6 +24,8 @@ import (
 	"github.com/tollgate/tollgate/shared/outbox/outboxtest"
 	"github.com/tollgate/tollgate/shared/postgres/pgtest"
 	"github.com/tollgate/tollgate/shared/telemetry"
+	"github.com/tollgate/tollgate/shared/webhook/seal"
+	"github.com/tollgate/tollgate/shared/webhook/sender"
 )
 
 const (
@@ -30,7 +33,7 @@ const (
 	queue    = location + "/queues/" + outbox.DeliveryQueue
 )
 
-var testKey = telemetry.Secret(base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, sealingBytes)))
+var testKey = telemetry.Secret(base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32)))
 
 // rig is the service on a real database, with a Cloud Tasks whose tasks call it, a
 // clock that stands still until it is moved, and the endpoint of a merchant.
@@ -50,7 +53,7 @@ func newRig(t *testing.T) *rig {
 	t.Helper()
 	c := clock.NewFrozen(time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC))
 	newID := id.Source{Now: c.Now}.New
-	sealer, err := NewSealer(testKey)
+	sealer, err := seal.New(testKey)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +78,7 @@ func newRig(t *testing.T) *rig {
 	r.Service = &Service{
 		Pool: db, Now: c.Now, NewID: newID, Tasks: tasks, Schedule: schedule,
 		Log: telemetry.NewLogger(r.log, slog.LevelDebug, "test"), Sealer: sealer,
-		Sender: NewSender(Config{AllowLocal: true}, c.Now),
+		Sender: sender.New(true, c.Now),
 	}
 	r.endpoints = &Endpoints{DB: db, Now: c.Now, NewID: newID, Sealer: sealer, AllowLocal: true}
 	r.merchant = outboxtest.Merchant(t, db, newID, c.Now())
@@ -177,7 +180,7 @@ func (r *rig) advance(d time.Duration) {
 // logRow is a row of webhook_delivery_logs.
 type logRow struct {
 	Attempt     int
-	Outcome     Outcome
+	Outcome     sender.Outcome
 	Code        int
 	Body        string
 	Error       string
@@ -288,4 +291,13 @@ func (l *lockedBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+// verify checks a request with the public library of Standard Webhooks.
+func verify(secret telemetry.Secret, header http.Header, body []byte) error {
+	w, err := standardwebhooks.NewWebhook(secret.Reveal())
+	if err != nil {
+		return err
+	}
+	return w.VerifyIgnoringTimestamp(body, header) // the test's clock is not the library's
 }

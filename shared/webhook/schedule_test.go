@@ -2,7 +2,6 @@ package webhook
 
 import (
 	"math"
-	"net/http"
 	"testing"
 	"time"
 
@@ -83,28 +82,4 @@ func TestSchedulesThatCannotBe(t *testing.T) {
 			t.Errorf("%v is taken", waits)
 		}
 	}
-}
-
-func TestRetryAfter(t *testing.T) {
-	t.Parallel()
-	now := time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
-	for value, want := range map[string]time.Duration{
-		"": 0, "0": 0, "120": 2 * time.Minute, "-1": 0, "1.5": 0, "soon": 0, "99999999999999999999": 0,
-		now.Add(time.Hour).Format(http.TimeFormat):  time.Hour,
-		now.Add(-time.Hour).Format(http.TimeFormat): 0,
-	} {
-		if got := retryAfter(value, now); got != want {
-			t.Errorf("Retry-After %q is %v; want %v", value, got, want)
-		}
-	}
-}
-
-func FuzzRetryAfter(f *testing.F) {
-	f.Add("120")
-	f.Add("Mon, 23 Nov 2026 10:00:00 GMT")
-	f.Fuzz(func(t *testing.T, value string) {
-		if got := retryAfter(value, time.Unix(0, 0)); got < 0 {
-			t.Errorf("%q is %v", value, got)
-		}
-	})
 }

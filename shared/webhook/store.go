@@ -26,9 +26,10 @@ const selectSubscribers = `
 	WHERE e.id = $1 ORDER BY w.id`
 
 const insertDelivery = `
-	INSERT INTO webhook_deliveries (id, event_id, webhook_id, merchant_id, transaction_id, event_type, status,
-		attempt_count, next_retry_at, task_generation, request_id, created_at, updated_at)
-	SELECT $1, e.id, $3, e.merchant_id, e.transaction_id, e.type, 'PENDING', 0, $4, 0, e.request_id, $5, $5
+	INSERT INTO webhook_deliveries (id, event_id, webhook_id, merchant_id, subject_id, transaction_id, event_type, sequence,
+		event_created_at, status, attempt_count, next_retry_at, task_generation, request_id, created_at, updated_at)
+	SELECT $1, e.id, $3, e.merchant_id, e.subject_id, e.transaction_id, e.type, e.sequence, e.created_at, 'PENDING', 0, $4,
+		0, e.request_id, $5, $5
 	FROM events e WHERE e.id = $2
 	ON CONFLICT (event_id, webhook_id) DO NOTHING`
 
@@ -56,12 +57,13 @@ const leaseDelivery = `
 const recordAttempt = `
 	WITH delivery AS (
 		UPDATE webhook_deliveries
-		SET status = $3, attempt_count = $4, last_attempt_at = $5, next_retry_at = $6, response_code = $7,
+		SET status = $3, attempt_count = $4, last_attempt_at = $5,
+		    delivered_at = coalesce(delivered_at, CASE WHEN $3 = 'DELIVERED' THEN $5::timestamptz END), next_retry_at = $6, response_code = $7,
 		    response_body = nullif($8, ''), lease_token = NULL, lease_until = NULL, updated_at = $9
 		WHERE id = $1 AND lease_token = $2
 		RETURNING id, webhook_id
 	), disabled AS (
-		UPDATE webhook_endpoints w SET enabled = false, disabled_reason = $14::text, updated_at = $9
+		UPDATE webhook_endpoints w SET enabled = false, disabled_reason = $14::text, disabled_at = $9, disabled_by = 'gone', updated_at = $9
 		FROM delivery d WHERE $14::text <> '' AND w.id = d.webhook_id AND w.enabled
 	)
 	INSERT INTO webhook_delivery_logs (id, delivery_id, webhook_id, attempt, requested_at, duration_ms, outcome,

@@ -40,6 +40,8 @@ import (
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/outbox"
 	"github.com/tollgate/tollgate/shared/telemetry"
+	"github.com/tollgate/tollgate/shared/webhook/seal"
+	"github.com/tollgate/tollgate/shared/webhook/sender"
 )
 
 // Config is what a deployment decides.
@@ -109,8 +111,8 @@ type Service struct {
 	Metrics  *telemetry.Metrics
 
 	// For Deliver alone.
-	Sealer *Sealer
-	Sender *Sender
+	Sealer *seal.Sealer
+	Sender *sender.Sender
 }
 
 // enqueue makes the task of the delivery's next attempt.

@@ -38,7 +38,7 @@ type run struct {
 
 // An illness is what a provider's hanging led to. Times are seconds from its beginning.
 type illness struct {
-	Hung    int                `json:"hung"`   // operations that reached the provider in the meantime
+	Hung    int                `json:"hung"`    // operations that reached the provider in the meantime
 	Tripped float64            `json:"tripped"` // the earliest, in any function
 	Opened  map[string]float64 `json:"opened"`  // by instance
 	Openers int                `json:"openers"`

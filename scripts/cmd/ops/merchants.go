@@ -14,6 +14,7 @@ import (
 	"github.com/tollgate/tollgate/shared/merchant"
 	"github.com/tollgate/tollgate/shared/postgres"
 	"github.com/tollgate/tollgate/shared/webhook"
+	"github.com/tollgate/tollgate/shared/webhook/seal"
 )
 
 // created is what a merchant's maker is told. The secrets are in clear: this is the
@@ -87,7 +88,7 @@ func (s *session) endpoints(url string) (*webhook.Endpoints, error) {
 	if err != nil {
 		return nil, err
 	}
-	sealer, err := webhook.NewSealer(c.SealingKey)
+	sealer, err := seal.New(c.SealingKey)
 	if err != nil {
 		return nil, err
 	}

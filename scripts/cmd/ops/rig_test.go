@@ -33,6 +33,8 @@ import (
 	"github.com/tollgate/tollgate/shared/provider/stripe"
 	"github.com/tollgate/tollgate/shared/telemetry"
 	"github.com/tollgate/tollgate/shared/webhook"
+	"github.com/tollgate/tollgate/shared/webhook/seal"
+	"github.com/tollgate/tollgate/shared/webhook/sender"
 )
 
 const (
@@ -130,7 +132,7 @@ func (r *rig) startServices(tasks *outbox.Tasks) {
 		Pool: r.pool, Now: r.clock.Now, NewID: newID, Name: "test", Log: log, // without Tasks: only ops makes any
 		Providers: map[string]provider.Adapter{"stripe": adapter},
 	}
-	sealer, err := webhook.NewSealer(telemetry.Secret(sealKey))
+	sealer, err := seal.New(telemetry.Secret(sealKey))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -140,7 +142,7 @@ func (r *rig) startServices(tasks *outbox.Tasks) {
 	}
 	r.webhooks = &webhook.Service{
 		Pool: r.pool, Now: r.clock.Now, NewID: newID, Tasks: tasks, Schedule: schedule, Log: log, Sealer: sealer,
-		Sender: webhook.NewSender(webhook.Config{AllowLocal: true}, r.clock.Now),
+		Sender: sender.New(true, r.clock.Now),
 	}
 }
 

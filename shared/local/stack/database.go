@@ -13,6 +13,7 @@ import (
 	"github.com/tollgate/tollgate/shared/postgres/pglocal"
 	"github.com/tollgate/tollgate/shared/telemetry"
 	"github.com/tollgate/tollgate/shared/webhook"
+	"github.com/tollgate/tollgate/shared/webhook/seal"
 )
 
 // functionRole is the role of migration 0005, with the rights of the functions.
@@ -70,7 +71,7 @@ func (s *Stack) CreateMerchant(ctx context.Context, name string) (merchantID id.
 
 // CreateEndpoint makes a webhook endpoint of the merchant, and returns its signing secret, whsec_….
 func (s *Stack) CreateEndpoint(ctx context.Context, merchantID id.ID, url string) (secret string, err error) {
-	sealer, err := webhook.NewSealer(telemetry.Secret(s.hosts.SealingKey))
+	sealer, err := seal.New(telemetry.Secret(s.hosts.SealingKey))
 	if err != nil {
 		return "", err
 	}

@@ -1,4 +1,4 @@
-package webhook
+package seal
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ func key(b byte) string {
 
 func sealer(t testing.TB, keys ...string) *Sealer {
 	t.Helper()
-	s, err := NewSealer(telemetry.Secret(strings.Join(keys, ", ")))
+	s, err := New(telemetry.Secret(strings.Join(keys, ", ")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +25,7 @@ func sealer(t testing.TB, keys ...string) *Sealer {
 
 func TestSealedSecretOpensOnlyAsItWasMade(t *testing.T) {
 	t.Parallel()
-	s, endpoint, secret := sealer(t, key(1)), id.ID{1}, bytes.Repeat([]byte{9}, secretBytes)
+	s, endpoint, secret := sealer(t, key(1)), id.ID{1}, bytes.Repeat([]byte{9}, 32)
 	sealed := s.Seal(endpoint, secret)
 	if got, err := s.Open(endpoint, sealed); err != nil || !bytes.Equal(got, secret) {
 		t.Fatalf("Open = %x, %v", got, err)
@@ -49,14 +49,14 @@ func TestSealedSecretOpensOnlyAsItWasMade(t *testing.T) {
 			t.Errorf("its first %d bytes open", i)
 		}
 	}
-	if _, err := s.Open(endpoint, s.Seal(endpoint, secret[:minSecretBytes-1])); err == nil {
-		t.Error("a secret that is too short to sign with opens")
+	if _, err := s.Open(endpoint, s.Seal(endpoint, nil)); err == nil {
+		t.Error("an empty secret opens")
 	}
 }
 
 func TestSealingKeysCanBeReplaced(t *testing.T) {
 	t.Parallel()
-	endpoint, secret := id.ID{1}, bytes.Repeat([]byte{9}, secretBytes)
+	endpoint, secret := id.ID{1}, bytes.Repeat([]byte{9}, 32)
 	before := sealer(t, key(1)).Seal(endpoint, secret)
 	during := sealer(t, key(2), key(1))
 	if got, err := during.Open(endpoint, before); err != nil || !bytes.Equal(got, secret) {
@@ -74,7 +74,7 @@ func TestSealingKeysCanBeReplaced(t *testing.T) {
 func TestMalformedSealingKeysAreRefusedUnseen(t *testing.T) {
 	t.Parallel()
 	for _, keys := range []string{"", "c2hvcnQ=", "not base64!", key(1) + ",", key(1) + ",c2hvcnQ=", strings.TrimRight(key(1), "=")} {
-		_, err := NewSealer(telemetry.Secret(keys))
+		_, err := New(telemetry.Secret(keys))
 		if err == nil {
 			t.Errorf("%q is taken", keys)
 		} else if keys != "" && strings.Contains(err.Error(), keys) {
@@ -85,7 +85,7 @@ func TestMalformedSealingKeysAreRefusedUnseen(t *testing.T) {
 
 func FuzzOpen(f *testing.F) {
 	s := sealer(f, key(1))
-	f.Add(s.Seal(id.ID{1}, bytes.Repeat([]byte{9}, secretBytes)))
+	f.Add(s.Seal(id.ID{1}, bytes.Repeat([]byte{9}, 32)))
 	f.Add([]byte{sealVersion})
 	f.Fuzz(func(t *testing.T, sealed []byte) {
 		if _, err := s.Open(id.ID{2}, sealed); err == nil {

@@ -1,4 +1,4 @@
-package webhook
+package sender
 
 import (
 	"crypto/hmac"
@@ -24,28 +24,29 @@ const (
 	secretPrefix = "whsec_"
 	secretBytes  = 32
 	// What the specification allows.
-	minSecretBytes, maxSecretBytes = 24, 64
+	MinSecretBytes, MaxSecretBytes = 24, 64
 )
 
-// sign is the value of webhook-signature: an HMAC-SHA256 over "id.timestamp.body" by
+// Sign is the value of webhook-signature: an HMAC-SHA256 over "id.timestamp.body" by
 // every secret, newest first. A receiver accepts any match, which is how it can go
 // from one secret to the next without missing an event.
-func sign(id string, at time.Time, body []byte, secrets [][]byte) string {
+func Sign(id string, at time.Time, body []byte, secrets [][]byte) string {
 	signatures := make([]string, len(secrets))
 	for i, secret := range secrets {
 		mac := hmac.New(sha256.New, secret)
-		mac.Write([]byte(id + "." + timestamp(at) + "."))
+		mac.Write([]byte(id + "." + Timestamp(at) + "."))
 		mac.Write(body)
 		signatures[i] = "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
 	}
 	return strings.Join(signatures, " ")
 }
 
-func timestamp(at time.Time) string { return strconv.FormatInt(at.Unix(), 10) }
+// Timestamp is the value of webhook-timestamp.
+func Timestamp(at time.Time) string { return strconv.FormatInt(at.Unix(), 10) }
 
-// newSecret makes a signing secret; read gives random bytes, and is crypto/rand's
+// NewSecret makes a signing secret; read gives random bytes, and is crypto/rand's
 // when nil.
-func newSecret(read func([]byte) (int, error)) ([]byte, error) {
+func NewSecret(read func([]byte) (int, error)) ([]byte, error) {
 	if read == nil {
 		read = rand.Read
 	}
@@ -56,7 +57,7 @@ func newSecret(read func([]byte) (int, error)) ([]byte, error) {
 	return secret, nil
 }
 
-// spell is the secret as merchants and their libraries have it.
-func spell(secret []byte) telemetry.Secret {
+// Spell is the secret as merchants and their libraries have it.
+func Spell(secret []byte) telemetry.Secret {
 	return telemetry.Secret(secretPrefix + base64.StdEncoding.EncodeToString(secret))
 }

@@ -1,4 +1,4 @@
-package webhook
+package sender
 
 import (
 	"context"
@@ -193,7 +193,7 @@ func TestRefusedTargetsSeeNoConnection(t *testing.T) {
 		t.Errorf("%d connections were made", n)
 	}
 	// And as it is wired for production, by a name that only dialling sees through.
-	if got := send(t, NewSender(Config{}, time.Now), "https://localhost/"); got.Outcome != OutcomeRefused {
+	if got := send(t, New(false, time.Now), "https://localhost/"); got.Outcome != OutcomeRefused {
 		t.Errorf("localhost: %+v; want it refused", got)
 	}
 }

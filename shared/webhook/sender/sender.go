@@ -1,4 +1,4 @@
-package webhook
+package sender
 
 import (
 	"bytes"
@@ -32,7 +32,8 @@ const (
 	maxURLBytes      = 2048
 )
 
-const userAgent = "Tollgate-Webhooks/1.0"
+// UserAgent is the header of that name.
+const UserAgent = "Tollgate-Webhooks/1.0"
 
 // Outcome is what came of an attempt.
 type Outcome string
@@ -53,8 +54,8 @@ const (
 	OutcomeConnection Outcome = "connection"         // broken off, or not HTTP
 )
 
-// result is what came of an attempt, as it is kept.
-type result struct {
+// Result is what came of an attempt, as it is kept.
+type Result struct {
 	Outcome    Outcome
 	Code       int    // HTTP status; 0 without an answer
 	Body       string // of the answer, cut and masked
@@ -73,10 +74,10 @@ type Sender struct {
 	now        func() time.Time
 }
 
-// NewSender makes a sender.
-func NewSender(c Config, now func() time.Time) *Sender {
-	guard := newGuard(c.AllowLocal)
-	return newSender(c.AllowLocal, guard, &net.Dialer{Timeout: connectTimeout, Control: guard.Safe}, now)
+// New makes a sender. With allowLocal it also sends to loopback and by http, for local runs.
+func New(allowLocal bool, now func() time.Time) *Sender {
+	guard := newGuard(allowLocal)
+	return newSender(allowLocal, guard, &net.Dialer{Timeout: connectTimeout, Control: guard.Safe}, now)
 }
 
 // newGuard allows public addresses at port 443; local runs may use loopback, at any
@@ -111,21 +112,21 @@ func newSender(allowLocal bool, guard *ssrf.Guardian, dialer *net.Dialer, now fu
 	}
 }
 
-// send makes one attempt. Whatever the endpoint does is a result; there is an error
+// Send makes one attempt. Whatever the endpoint does is a result; there is an error
 // only if ctx ended first.
-func (s *Sender) send(ctx context.Context, target string, header http.Header, body []byte) (result, error) {
+func (s *Sender) Send(ctx context.Context, target string, header http.Header, body []byte) (Result, error) {
 	u, err := checkURL(target, s.guard, s.allowLocal)
 	if err != nil {
-		return result{Outcome: OutcomeRefused, Error: "the URL " + err.Error()}, nil
+		return Result{Outcome: OutcomeRefused, Error: "the URL " + err.Error()}, nil
 	}
 	bounded, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(bounded, http.MethodPost, u.String(), bytes.NewReader(body))
 	if err != nil {
-		return result{Outcome: OutcomeRefused, Error: "the URL is malformed"}, nil
+		return Result{Outcome: OutcomeRefused, Error: "the URL is malformed"}, nil
 	}
 	req.Header = header.Clone()
-	req.Header.Set("User-Agent", userAgent)
+	req.Header.Set("User-Agent", UserAgent)
 	// Not sent (net/http leaves out keys without values), but it tells the transport
 	// that the request may be repeated where a kept connection turns out to be closed.
 	req.Header["Idempotency-Key"] = []string{}
@@ -136,7 +137,7 @@ func (s *Sender) send(ctx context.Context, target string, header http.Header, bo
 	}
 	defer resp.Body.Close()
 	kept, err := io.ReadAll(io.LimitReader(resp.Body, maxResponseBytes))
-	r := result{
+	r := Result{
 		Outcome: classify(resp.StatusCode), Code: resp.StatusCode, Body: readable(string(kept)),
 		RetryAfter: retryAfter(resp.Header.Get("Retry-After"), s.now()),
 	}
@@ -150,26 +151,26 @@ func (s *Sender) send(ctx context.Context, target string, header http.Header, bo
 }
 
 // failed classifies an attempt that had no complete answer.
-func (s *Sender) failed(ctx context.Context, err error) (result, error) {
+func (s *Sender) failed(ctx context.Context, err error) (Result, error) {
 	if ctx.Err() != nil {
-		return result{}, fmt.Errorf("webhook: the attempt was cut short by us: %w", ctx.Err())
+		return Result{}, fmt.Errorf("webhook: the attempt was cut short by us: %w", ctx.Err())
 	}
 	var dns *net.DNSError
 	switch {
 	case errors.Is(err, ssrf.ErrProhibitedIP), errors.Is(err, ssrf.ErrProhibitedPort),
 		errors.Is(err, ssrf.ErrProhibitedNetwork), errors.Is(err, ssrf.ErrInvalidHostPort):
 		// Without the address: what a name resolves to inside is not the merchant's to know.
-		return result{Outcome: OutcomeRefused, Error: "the URL does not lead to a public address"}, nil
+		return Result{Outcome: OutcomeRefused, Error: "the URL does not lead to a public address"}, nil
 	case errors.As(err, &dns):
-		return result{Outcome: OutcomeDNS, Error: "the host's name could not be resolved"}, nil
+		return Result{Outcome: OutcomeDNS, Error: "the host's name could not be resolved"}, nil
 	case errors.Is(err, context.DeadlineExceeded), isTimeout(err):
-		return result{Outcome: OutcomeTimeout, Error: "there was no complete answer in time"}, nil
+		return Result{Outcome: OutcomeTimeout, Error: "there was no complete answer in time"}, nil
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return result{Outcome: OutcomeNotListens, Error: "the connection was refused"}, nil
+		return Result{Outcome: OutcomeNotListens, Error: "the connection was refused"}, nil
 	case isTLS(err):
-		return result{Outcome: OutcomeTLS, Error: cause(err)}, nil
+		return Result{Outcome: OutcomeTLS, Error: cause(err)}, nil
 	default:
-		return result{Outcome: OutcomeConnection, Error: cause(err)}, nil
+		return Result{Outcome: OutcomeConnection, Error: cause(err)}, nil
 	}
 }
 
@@ -234,6 +235,12 @@ func readable(s string) string {
 		s = strings.ToValidUTF8(s[:maxResponseBytes], "")
 	}
 	return s
+}
+
+// CheckURL refuses what can't be an endpoint, before anything is looked up. Its errors continue the sentence "the URL …".
+func CheckURL(raw string, allowLocal bool) error {
+	_, err := checkURL(raw, newGuard(allowLocal), allowLocal)
+	return err
 }
 
 // checkURL refuses what can't be an endpoint, before anything is looked up. Its

@@ -1,4 +1,4 @@
-package webhook
+package sender
 
 import (
 	"bytes"
@@ -18,12 +18,12 @@ import (
 )
 
 func local() *Sender {
-	return NewSender(Config{AllowLocal: true}, func() time.Time { return time.Unix(1_800_000_000, 0) })
+	return New(true, func() time.Time { return time.Unix(1_800_000_000, 0) })
 }
 
-func send(t *testing.T, s *Sender, url string) result {
+func send(t *testing.T, s *Sender, url string) Result {
 	t.Helper()
-	r, err := s.send(t.Context(), url, http.Header{"Content-Type": {"application/json"}}, []byte(`{}`))
+	r, err := s.Send(t.Context(), url, http.Header{"Content-Type": {"application/json"}}, []byte(`{}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +248,7 @@ func TestErrorsDoNotShowTheURL(t *testing.T) {
 
 func TestNoProxyIsUsed(t *testing.T) {
 	t.Parallel()
-	if NewSender(Config{}, time.Now).client.Transport.(*http.Transport).Proxy != nil {
+	if New(false, time.Now).client.Transport.(*http.Transport).Proxy != nil {
 		t.Error("there is a proxy, which the guard would see instead of the endpoint")
 	}
 }
@@ -273,4 +273,32 @@ func TestKeptConnectionThatWasClosedCostsNoAttempt(t *testing.T) {
 	if n := served.Load(); n != 3 {
 		t.Errorf("%d requests were served; want 3", n)
 	}
+}
+
+func status(code int) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
+}
+
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
+	for value, want := range map[string]time.Duration{
+		"": 0, "0": 0, "120": 2 * time.Minute, "-1": 0, "1.5": 0, "soon": 0, "99999999999999999999": 0,
+		now.Add(time.Hour).Format(http.TimeFormat):  time.Hour,
+		now.Add(-time.Hour).Format(http.TimeFormat): 0,
+	} {
+		if got := retryAfter(value, now); got != want {
+			t.Errorf("Retry-After %q is %v; want %v", value, got, want)
+		}
+	}
+}
+
+func FuzzRetryAfter(f *testing.F) {
+	f.Add("120")
+	f.Add("Mon, 23 Nov 2026 10:00:00 GMT")
+	f.Fuzz(func(t *testing.T, value string) {
+		if got := retryAfter(value, time.Unix(0, 0)); got < 0 {
+			t.Errorf("%q is %v", value, got)
+		}
+	})
 }

@@ -1,4 +1,4 @@
-package webhook
+package seal
 
 import (
 	"bytes"
@@ -35,11 +35,14 @@ const (
 	sealVersion  = 1
 	keyIDBytes   = 8
 	sealingBytes = 32
+
+	// What is sealed: signing secrets, and a merchant's own headers.
+	minBytes, maxBytes = 1, 16 << 10
 )
 
-// NewSealer reads the keys, in base64 and separated by commas. The first seals; the
+// New reads the keys, in base64 and separated by commas. The first seals; the
 // others open what was sealed before.
-func NewSealer(keys telemetry.Secret) (*Sealer, error) {
+func New(keys telemetry.Secret) (*Sealer, error) {
 	var s Sealer
 	for text := range strings.SplitSeq(keys.Reveal(), ",") {
 		key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
@@ -81,7 +84,7 @@ func (s *Sealer) Open(endpoint id.ID, sealed []byte) ([]byte, error) {
 		if err != nil {
 			return nil, errors.New("webhook: a sealed secret does not open: it was changed, or sealed for another endpoint")
 		}
-		if n := len(secret); n < minSecretBytes || n > maxSecretBytes {
+		if n := len(secret); n < minBytes || n > maxBytes {
 			return nil, fmt.Errorf("webhook: a secret has %d bytes", n)
 		}
 		return secret, nil

@@ -1,4 +1,4 @@
-package webhook
+package sender
 
 import (
 	"encoding/base64"
@@ -20,7 +20,7 @@ func TestSignatureOfThePublishedVector(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := sign("msg_p5jXN8AQM9LWM0D4loKWxJek", time.Unix(1614265330, 0), []byte(`{"test": 2432232314}`), [][]byte{secret})
+	got := Sign("msg_p5jXN8AQM9LWM0D4loKWxJek", time.Unix(1614265330, 0), []byte(`{"test": 2432232314}`), [][]byte{secret})
 	if want := "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="; got != want {
 		t.Errorf("sign = %q, want %q", got, want)
 	}
@@ -39,8 +39,8 @@ func verify(secret telemetry.Secret, header http.Header, body []byte) error {
 func TestSignaturesAgreeWithThePublicLibrary(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		secret := rapid.SliceOfN(rapid.Byte(), minSecretBytes, maxSecretBytes).Draw(t, "secret")
-		old := rapid.SliceOfN(rapid.Byte(), minSecretBytes, maxSecretBytes).Draw(t, "old")
+		secret := rapid.SliceOfN(rapid.Byte(), MinSecretBytes, MaxSecretBytes).Draw(t, "secret")
+		old := rapid.SliceOfN(rapid.Byte(), MinSecretBytes, MaxSecretBytes).Draw(t, "old")
 		body := rapid.SliceOf(rapid.Byte()).Draw(t, "body")
 		at := time.Unix(rapid.Int64Range(0, 1<<33).Draw(t, "at"), 0)
 
@@ -52,20 +52,20 @@ func TestSignaturesAgreeWithThePublicLibrary(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := sign("evt_1", at, body, [][]byte{secret}); got != want {
+		if got := Sign("evt_1", at, body, [][]byte{secret}); got != want {
 			t.Fatalf("sign = %q, the library's %q", got, want)
 		}
 		// In a rotation, whoever has either secret can verify.
 		header := http.Header{}
 		header.Set(HeaderID, "evt_1")
-		header.Set(HeaderTimestamp, timestamp(at))
-		header.Set(HeaderSignature, sign("evt_1", at, body, [][]byte{secret, old}))
+		header.Set(HeaderTimestamp, Timestamp(at))
+		header.Set(HeaderSignature, Sign("evt_1", at, body, [][]byte{secret, old}))
 		for _, s := range [][]byte{secret, old} {
-			if err := verify(spell(s), header, body); err != nil {
+			if err := verify(Spell(s), header, body); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := verify(spell(append(old[:len(old)-1:len(old)-1], old[len(old)-1]^1)), header, body); err == nil {
+		if err := verify(Spell(append(old[:len(old)-1:len(old)-1], old[len(old)-1]^1)), header, body); err == nil {
 			t.Fatal("another secret verifies")
 		}
 	})
@@ -73,22 +73,22 @@ func TestSignaturesAgreeWithThePublicLibrary(t *testing.T) {
 
 func TestNewSecrets(t *testing.T) {
 	t.Parallel()
-	a, err := newSecret(nil)
+	a, err := NewSecret(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := newSecret(nil)
+	b, err := NewSecret(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := spell(a).Reveal()
+	text := Spell(a).Reveal()
 	if raw, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(text, "whsec_")); err != nil || string(raw) != string(a) {
 		t.Errorf("%q does not spell the secret: %v", text, err)
 	}
-	if len(a) < minSecretBytes || string(a) == string(b) {
+	if len(a) < MinSecretBytes || string(a) == string(b) {
 		t.Errorf("secrets %x and %x", a, b)
 	}
-	if _, err := newSecret(func([]byte) (int, error) { return 0, http.ErrBodyNotAllowed }); err == nil {
+	if _, err := NewSecret(func([]byte) (int, error) { return 0, http.ErrBodyNotAllowed }); err == nil {
 		t.Error("a secret was made without randomness")
 	}
 }
