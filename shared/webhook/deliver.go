@@ -82,20 +82,20 @@ func (s *Service) try(ctx context.Context, d *held, number int) (attempt, error)
 	if len(d.Sealed) == 0 {
 		return attempt{}, fmt.Errorf("webhook: endpoint %s has no signing secret", id.Endpoint.External(d.EndpointID))
 	}
-	secrets := make([][]byte, len(d.Sealed))
+	keys := make([]sender.Key, len(d.Sealed))
 	for i, sealed := range d.Sealed {
-		secret, err := s.Sealer.Open(d.EndpointID, sealed)
+		secret, err := s.Sealer.Open(ctx, d.EndpointID, sealed)
 		if err != nil {
 			return attempt{}, fault.Wrap(err, "open a secret of endpoint %s", id.Endpoint.External(d.EndpointID))
 		}
-		secrets[i] = secret
+		keys[i] = sender.Key{Scheme: sender.SchemeV1, Secret: secret}
 	}
 	at := s.Now()
 	event := id.Event.External(d.EventID)
 	header := http.Header{"Content-Type": {"application/json"}}
 	header.Set(sender.HeaderID, event)
 	header.Set(sender.HeaderTimestamp, sender.Timestamp(at))
-	header.Set(sender.HeaderSignature, sender.Sign(event, at, d.Payload, secrets))
+	header.Set(sender.HeaderSignature, sender.Sign(event, at, d.Payload, keys))
 	r, err := s.Sender.Send(ctx, d.URL, header, d.Payload)
 	return attempt{Result: r, Number: number, At: at, Took: max(0, s.Now().Sub(at))}, err
 }

@@ -117,7 +117,7 @@ func TestEndpointThatStaysDown(t *testing.T) {
 	}
 
 	// A person tries: in vain, then with success.
-	if _, err := r.Redeliver(t.Context(), delivery); err != nil {
+	if _, err := r.Redeliver(t.Context(), id.ID{}, delivery); err != nil {
 		t.Fatal(err)
 	}
 	r.advance(0)
@@ -125,7 +125,7 @@ func TestEndpointThatStaysDown(t *testing.T) {
 		t.Fatalf("after the eighth attempt: %+v", d)
 	}
 	r.endpoint.answers(status(http.StatusOK))
-	if _, err := r.Redeliver(t.Context(), delivery); err != nil {
+	if _, err := r.Redeliver(t.Context(), id.ID{}, delivery); err != nil {
 		t.Fatal(err)
 	}
 	r.advance(0)
@@ -291,9 +291,13 @@ func TestRotationSignsByEverySecretThatHasNotExpired(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	sealed, err := r.Sealer.Seal(t.Context(), e.ID, second)
+	if err != nil {
+		t.Fatal(err)
+	}
 	r.exec(`UPDATE webhook_endpoint_secrets SET expires_at = $1`, r.Now().Add(24*time.Hour))
 	r.exec(`INSERT INTO webhook_endpoint_secrets (id, endpoint_id, sealed, created_at) VALUES ($1, $2, $3, $4)`,
-		r.NewID(), e.ID, r.Sealer.Seal(e.ID, second), r.Now().Add(time.Second))
+		r.NewID(), e.ID, sealed, r.Now().Add(time.Second))
 	r.notified(r.event())
 	r.advance(24*time.Hour - time.Second)
 	r.notified(r.event())

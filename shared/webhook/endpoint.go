@@ -95,8 +95,12 @@ func (e *Endpoints) Create(ctx context.Context, merchant id.ID, n NewEndpoint) (
 		ID: e.NewID(), MerchantID: merchant, URL: n.URL, Description: n.Description, Enabled: true,
 		EventTypes: append([]string{}, n.EventTypes...), CreatedAt: now, UpdatedAt: now,
 	}
+	sealed, err := e.Sealer.Seal(ctx, made.ID, secret)
+	if err != nil {
+		return Endpoint{}, "", fault.Wrap(err, "seal a signing secret")
+	}
 	_, err = e.DB.Exec(ctx, insertEndpoint, made.ID, merchant, made.URL, made.Description, made.EventTypes, now,
-		e.NewID(), e.Sealer.Seal(made.ID, secret))
+		e.NewID(), sealed)
 	if postgres.Violates(err, "webhook_endpoints_merchant_id_fkey") {
 		return Endpoint{}, "", fault.New(fault.NotFound, "There is no merchant %s.", id.Merchant.External(merchant))
 	}

@@ -43,7 +43,7 @@ func TestEndpointIsKeptAndItsSecretIsNot(t *testing.T) {
 	if err := r.Pool.QueryRow(t.Context(), `SELECT sealed FROM webhook_endpoint_secrets WHERE endpoint_id = $1`, made.ID).Scan(&sealed); err != nil {
 		t.Fatal(err)
 	}
-	opened, err := r.Sealer.Open(made.ID, sealed)
+	opened, err := r.Sealer.Open(t.Context(), made.ID, sealed)
 	if err != nil || sender.Spell(opened) != secret {
 		t.Errorf("the stored secret opens as another one: %v", err)
 	}

@@ -1,7 +1,10 @@
+// Package seal encrypts what must not be readable in the database: the signing
+// secrets of endpoints, and the headers that merchants have sent along.
 package seal
 
 import (
 	"bytes"
+	"context"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/sha256"
@@ -64,14 +67,17 @@ func New(keys telemetry.Secret) (*Sealer, error) {
 }
 
 // Seal encrypts a secret of the endpoint.
-func (s *Sealer) Seal(endpoint id.ID, secret []byte) []byte {
+func (s *Sealer) Seal(_ context.Context, endpoint id.ID, secret []byte) ([]byte, error) {
+	if n := len(secret); n < minBytes || n > maxBytes {
+		return nil, fmt.Errorf("webhook: a secret has %d bytes", n)
+	}
 	key := s.keys[0]
 	sealed := append([]byte{sealVersion}, key.id[:]...)
-	return key.aead.Seal(sealed, nil, secret, endpoint[:])
+	return key.aead.Seal(sealed, nil, secret, endpoint[:]), nil
 }
 
 // Open decrypts what Seal made for the endpoint. Its errors tell nothing of the content.
-func (s *Sealer) Open(endpoint id.ID, sealed []byte) ([]byte, error) {
+func (s *Sealer) Open(_ context.Context, endpoint id.ID, sealed []byte) ([]byte, error) {
 	const header = 1 + keyIDBytes
 	if len(sealed) < header || sealed[0] != sealVersion {
 		return nil, errors.New("webhook: a sealed secret is malformed")

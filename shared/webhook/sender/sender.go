@@ -1,3 +1,9 @@
+// Package sender makes the requests to merchants' endpoints: it signs them, and sends
+// them where it is safe to, and nowhere else.
+//
+// It owns no tables and decides nothing about deliveries: whatever an endpoint does is a
+// Result. It refuses URLs, addresses and headers that could reach or impersonate
+// something other than a merchant's public server.
 package sender
 
 import (
