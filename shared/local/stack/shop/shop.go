@@ -27,15 +27,17 @@ const Tolerance = 5 * time.Minute
 
 // Webhook is one request that the shop's endpoint got.
 type Webhook struct {
-	ID        string    // webhook-id: the event's, the same in every attempt
-	Signed    time.Time // webhook-timestamp
-	At        time.Time // when it came
-	Err       error     // why it can't be trusted; nil: verified
-	Answered  int       // the status it was answered with
-	Body      []byte
-	Type      string
-	PaymentID string
-	Sequence  int64
+	ID         string    // webhook-id: the event's, the same in every attempt
+	Signed     time.Time // webhook-timestamp
+	At         time.Time // when it came
+	Err        error     // why it can't be trusted; nil: verified
+	Answered   int       // the status it was answered with
+	Header     http.Header
+	Body       []byte
+	Type       string
+	PaymentID  string // empty of events that are about an endpoint
+	EndpointID string // empty of all others
+	Sequence   int64
 }
 
 // Shop is one merchant's server. It is safe for concurrent use.
@@ -90,8 +92,10 @@ func (s *Shop) receive(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	got := Webhook{ID: r.Header.Get(standardwebhooks.HeaderWebhookID), At: s.now(), Body: body}
-	got.Err = s.verify(&got, r.Header)
+	s.mu.Lock()
+	secret := s.secret
+	s.mu.Unlock()
+	got := Verify(secret, r.Header, body, s.now())
 
 	s.mu.Lock()
 	answer := s.answer
@@ -113,11 +117,15 @@ func (s *Shop) receive(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(got.Answered)
 }
 
-// verify checks the signature and the timestamp, and only then reads the body.
-func (s *Shop) verify(got *Webhook, h http.Header) error {
-	s.mu.Lock()
-	secret := s.secret
-	s.mu.Unlock()
+// Verify takes a request in as the shop does: it checks the signature by the secret and the timestamp by the time at
+// which it came, and only then reads the body.
+func Verify(secret string, h http.Header, body []byte, at time.Time) Webhook {
+	got := Webhook{ID: h.Get(standardwebhooks.HeaderWebhookID), At: at, Header: h.Clone(), Body: body}
+	got.Err = got.verify(secret)
+	return got
+}
+
+func (got *Webhook) verify(secret string) error {
 	if secret == "" {
 		return errors.New("the shop has no secret yet")
 	}
@@ -125,10 +133,10 @@ func (s *Shop) verify(got *Webhook, h http.Header) error {
 	if err != nil {
 		return err
 	}
-	if err := library.VerifyIgnoringTimestamp(got.Body, h); err != nil {
+	if err := library.VerifyIgnoringTimestamp(got.Body, got.Header); err != nil {
 		return err
 	}
-	seconds, err := strconv.ParseInt(h.Get(standardwebhooks.HeaderWebhookTimestamp), 10, 64)
+	seconds, err := strconv.ParseInt(got.Header.Get(standardwebhooks.HeaderWebhookTimestamp), 10, 64)
 	if err != nil {
 		return err
 	}
@@ -136,14 +144,20 @@ func (s *Shop) verify(got *Webhook, h http.Header) error {
 	if age := got.At.Sub(got.Signed); age.Abs() > Tolerance {
 		return fmt.Errorf("the timestamp is %v off", age)
 	}
+	return got.read()
+}
+
+func (got *Webhook) read() error {
+	type named struct {
+		ID string `json:"id"`
+	}
 	var event struct {
-		ID       string `json:"id"`
+		named
 		Type     string `json:"type"`
 		Sequence int64  `json:"sequence"`
 		Data     struct {
-			Payment struct {
-				ID string `json:"id"`
-			} `json:"payment"`
+			Payment  named `json:"payment"`
+			Endpoint named `json:"endpoint"`
 		} `json:"data"`
 	}
 	if err := json.Unmarshal(got.Body, &event); err != nil {
@@ -152,7 +166,8 @@ func (s *Shop) verify(got *Webhook, h http.Header) error {
 	if event.ID != got.ID {
 		return fmt.Errorf("webhook-id is %q, the event's id %q", got.ID, event.ID)
 	}
-	got.Type, got.Sequence, got.PaymentID = event.Type, event.Sequence, event.Data.Payment.ID
+	got.Type, got.Sequence = event.Type, event.Sequence
+	got.PaymentID, got.EndpointID = event.Data.Payment.ID, event.Data.Endpoint.ID
 	return nil
 }
 
