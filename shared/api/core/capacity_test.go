@@ -15,7 +15,7 @@ import (
 var deployed = map[string]int{
 	"max_instance_request_concurrency": 40,
 	"max_instance_count":               10,
-	"max_connections":                  800,
+	"max_connections":                  1000,
 }
 
 // reserve is how many connections are kept for operators and migrations.

@@ -36,7 +36,7 @@
 // some are kept for operators and migrations:
 //
 //	functions x instances x pool x 2  <=  max_connections - reserve
-//	12        x 10        x 3    x 2   =  720  <=  800 - 50
+//	13        x 10        x 3    x 2   =  780  <=  1000 - 50
 //
 // In terraform that is
 //
@@ -44,7 +44,7 @@
 //	max_instance_count               = 10
 //	available_memory                 = "512Mi"
 //	DATABASE_POOL_MAX                = 3
-//	max_connections                  = 800 # a flag of the database
+//	max_connections                  = 1000 # a flag of the database
 //	STRIPE_CONCURRENCY, PAYPAL_CONCURRENCY, BANK_CONCURRENCY = 12
 //
 // A test of shared/api/core holds the inequalities against the defaults, the functions
