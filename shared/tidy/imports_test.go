@@ -12,7 +12,7 @@ import (
 // its own layer and the ones below it; a folder inside a package belongs to its
 // layer.
 var layers = [][]string{
-	{"money", "id", "fault", "pan"}, // values, of the standard library alone
+	{"money", "id", "fault", "pan", "event"}, // values, of the standard library alone
 	{"postgres", "control", "config", "telemetry"},
 	{"ledger", "idempotency", "saga", "inbox", "outbox", "provider", "admission"},
 	{"payment", "merchant"},
