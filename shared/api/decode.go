@@ -50,7 +50,8 @@ func (keptBody) Close() error { return nil }
 // take a fraction that happens to be whole, a second document, the last of two equal
 // members, any case of a name, and null for anything; each of those can hide a
 // mistake that moves money, so each is refused, in words that name the member and
-// the fix. So are empty strings, but for the values of a map.
+// the fix. So are empty strings, but for the values of a map and for fields tagged
+// `api:"clearable"`, which an empty string empties.
 //
 // A field tagged `api:"required"` must be there. Card numbers in any string, names
 // included, or as a number, are refused before anything else is said about the body,
@@ -199,6 +200,8 @@ func (d *decoder) object(path string, n node, v reflect.Value) {
 			d.refuse(at, "is not a member of this request; leave it out, or check its spelling")
 		case given[m.name]:
 			d.refuse(at, "stands twice; send it once")
+		case m.value.kind == kindString && m.value.text == "" && v.Type().Field(i).Tag.Get("api") == "clearable":
+			v.Field(i).Set(reflect.New(v.Type().Field(i).Type.Elem()))
 		default:
 			d.assign(at, m.value, v.Field(i))
 		}

@@ -58,6 +58,22 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+func TestAnEmptyStringEmptiesWhatSaysSo(t *testing.T) {
+	t.Parallel()
+	var got struct {
+		Note  *string `json:"note" api:"clearable"`
+		Other *string `json:"other"`
+	}
+	if err := Decode(request(t, `{"note":""}`), &got); err != nil || got.Note == nil || *got.Note != "" {
+		t.Errorf("got %v, %v", got.Note, err)
+	}
+	for body, field := range map[string]string{`{"other":""}`: "other", `{"note":null}`: "note", `{"note":"","note":"x"}`: "note"} {
+		if err := Decode(request(t, body), &got); !fault.Is(err, fault.InvalidRequest) || fault.As(err).Fields[0].Name != field {
+			t.Errorf("%s: %v; want %s refused", body, err, field)
+		}
+	}
+}
+
 func TestDecodeRefuses(t *testing.T) {
 	t.Parallel()
 	const rest = `,"currency":"JPY"}`

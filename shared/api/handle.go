@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,15 +32,32 @@ const requestTimeout = 60 * time.Second
 // else reaches the function is refused with not_found or method_not_allowed. Every
 // answer carries Request-Id, every request is one line of the log.
 func Handle(env Env, function, pattern string, h HandlerFunc) http.Handler {
-	e := &endpoint{env: env, function: function, do: h}
-	e.method, e.route, _ = strings.Cut(pattern, " ")
-	e.segments = strings.Split(e.route, "/")
+	return HandleAll(env, function, Routes{pattern: h})
+}
+
+// Routes are the operations of a function by their patterns, as Handle takes them. No
+// path may fit two patterns of one method.
+type Routes map[string]HandlerFunc
+
+// HandleAll is Handle for a function of several operations.
+func HandleAll(env Env, function string, all Routes) http.Handler {
+	e := &endpoint{env: env, function: function}
+	for _, pattern := range slices.Sorted(maps.Keys(all)) {
+		o := operation{do: all[pattern]}
+		o.method, o.route, _ = strings.Cut(pattern, " ")
+		o.segments = strings.Split(o.route, "/")
+		e.operations = append(e.operations, o)
+	}
 	return http.HandlerFunc(e.serve)
 }
 
 type endpoint struct {
-	env      Env
-	function string // what logs and metrics call it: the path itself may hold anything
+	env        Env
+	function   string // what logs and metrics call it: the path itself may hold anything
+	operations []operation
+}
+
+type operation struct {
 	method   string
 	route    string
 	segments []string
@@ -53,10 +72,17 @@ func (e *endpoint) serve(w http.ResponseWriter, r *http.Request) {
 	ctx = context.WithValue(e.identify(ctx, r), noteKey{}, note)
 	r = r.WithContext(ctx)
 
-	resp, f := e.run(r)
+	op, allowed := e.find(r)
+	resp, f := run(r, op, allowed)
 	ctx = r.Context() // a push handler learns what its message belongs to, and says so there
 	if f != nil {
-		resp = e.refuse(f, r)
+		resp = refuse(f, r)
+	}
+	if op == nil && len(allowed) > 0 {
+		resp.Header.Set("Allow", strings.Join(allowed, ", "))
+	}
+	if op != nil && op.route != "" {
+		note.attrs = append(note.attrs, slog.String("route", op.route))
 	}
 	w.Header().Set("Request-Id", telemetry.RequestID(ctx))
 	err := resp.write(w)
@@ -92,20 +118,20 @@ func (e *endpoint) identify(ctx context.Context, r *http.Request) context.Contex
 	return telemetry.WithExecutionID(ctx, funcframework.ExecutionIDFromContext(ctx))
 }
 
-// run calls the handler if the request is for it. A panic is an internal fault.
-func (e *endpoint) run(r *http.Request) (resp Response, f *fault.Error) {
+// run calls the operation's handler, if there is one. A panic is an internal fault.
+func run(r *http.Request, op *operation, allowed []string) (resp Response, f *fault.Error) {
 	defer func() {
 		if p := recover(); p != nil {
 			f = &fault.Error{Err: fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
 		}
 	}()
-	if !e.matches(r) {
+	switch {
+	case op == nil && len(allowed) == 0:
 		return Response{}, fault.New(fault.NotFound, "There is nothing at this path.")
+	case op == nil:
+		return Response{}, fault.New(fault.MethodNotAllowed, "Use %s.", strings.Join(allowed, " or "))
 	}
-	if r.Method != e.method {
-		return Response{}, fault.New(fault.MethodNotAllowed, "Use %s.", e.method)
-	}
-	resp, err := e.do(r)
+	resp, err := op.do(r)
 	if err != nil {
 		return Response{}, known(fault.As(err))
 	}
@@ -129,28 +155,51 @@ func known(f *fault.Error) *fault.Error {
 // databaseRetry is about what a failover of the database takes to begin to help.
 const databaseRetry = 2 * time.Second
 
-// matches compares the path segment by segment as it came, escapes and all: net/http's
-// own multiplexer would redirect what it finds untidy, and a POST must not be redirected.
-func (e *endpoint) matches(r *http.Request) bool {
-	if e.route == "" {
-		return true
-	}
-	got := strings.Split(r.URL.EscapedPath(), "/")
-	if len(got) != len(e.segments) {
-		return false
-	}
-	for i, want := range e.segments {
-		if name, ok := strings.CutPrefix(want, "{"); ok && got[i] != "" {
-			r.SetPathValue(strings.TrimSuffix(name, "}"), got[i])
-		} else if got[i] != want {
-			return false
+// find is the operation that the request is for. Without one, allowed lists the methods
+// that its path takes; none, if there is nothing at it.
+func (e *endpoint) find(r *http.Request) (found *operation, allowed []string) {
+	for i := range e.operations {
+		op := &e.operations[i]
+		values, ok := op.matches(r)
+		switch {
+		case !ok:
+		case op.method != r.Method:
+			allowed = append(allowed, op.method)
+		default:
+			for name, value := range values {
+				r.SetPathValue(name, value)
+			}
+			return op, nil
 		}
 	}
-	return true
+	return nil, allowed
+}
+
+// matches compares the path segment by segment as it came, escapes and all: net/http's
+// own multiplexer would redirect what it finds untidy, and a POST must not be redirected.
+func (o *operation) matches(r *http.Request) (values map[string]string, ok bool) {
+	if o.route == "" {
+		return nil, true
+	}
+	got := strings.Split(r.URL.EscapedPath(), "/")
+	if len(got) != len(o.segments) {
+		return nil, false
+	}
+	for i, want := range o.segments {
+		if name, ok := strings.CutPrefix(want, "{"); ok && got[i] != "" {
+			if values == nil {
+				values = make(map[string]string, 1)
+			}
+			values[strings.TrimSuffix(name, "}")] = got[i]
+		} else if got[i] != want {
+			return nil, false
+		}
+	}
+	return values, true
 }
 
 // refuse turns a fault into a problem document.
-func (e *endpoint) refuse(f *fault.Error, r *http.Request) Response {
+func refuse(f *fault.Error, r *http.Request) Response {
 	entry := fault.Lookup(f.Code)
 	instance := r.URL.EscapedPath()
 	if len(instance) > maxInstance || pan.Find(instance) {
@@ -160,11 +209,8 @@ func (e *endpoint) refuse(f *fault.Error, r *http.Request) Response {
 	if f.Retry > 0 {
 		resp.retryAfter(f.Retry)
 	}
-	switch entry.Status {
-	case http.StatusUnauthorized:
+	if entry.Status == http.StatusUnauthorized {
 		resp.Header.Set("WWW-Authenticate", `Bearer realm="tollgate"`)
-	case http.StatusMethodNotAllowed:
-		resp.Header.Set("Allow", e.method)
 	}
 	return resp
 }

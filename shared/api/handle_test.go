@@ -94,6 +94,51 @@ func TestHandleAnswersItsRouteOnly(t *testing.T) {
 	}
 }
 
+func TestHandleAllTellsItsOperationsApart(t *testing.T) {
+	t.Parallel()
+	var log syncBuffer
+	named := func(name string) HandlerFunc {
+		return func(r *http.Request) (Response, error) { return JSON(http.StatusOK, name+" "+r.PathValue("id")) }
+	}
+	h := HandleAll(testEnv(&log), "webhookadmin", Routes{
+		"GET /v1/things": named("list"), "POST /v1/things": named("create"), "GET /v1/things/{id}": named("get"),
+		"DELETE /v1/things/{id}": named("delete"), "POST /v1/things/{id}/test": named("test"),
+	})
+	for target, want := range map[string]string{
+		"GET /v1/things":           `"list "`,
+		"POST /v1/things":          `"create "`,
+		"GET /v1/things/a":         `"get a"`,
+		"DELETE /v1/things/a":      `"delete a"`,
+		"POST /v1/things/a/test":   `"test a"`,
+		"PUT /v1/things":           "allow GET, POST",
+		"PATCH /v1/things/a":       "allow DELETE, GET",
+		"GET /v1/things/a/test":    "allow POST",
+		"GET /v1/things/":          "nothing",
+		"POST /v1/things//test":    "nothing",
+		"POST /v1/things/a/b/test": "nothing",
+	} {
+		method, path, _ := strings.Cut(target, " ")
+		w := serve(h, httptest.NewRequestWithContext(t.Context(), method, path, nil))
+		got := w.Body.String()
+		switch w.Code {
+		case http.StatusMethodNotAllowed:
+			got = "allow " + w.Header().Get("Allow")
+		case http.StatusNotFound:
+			got = "nothing"
+		}
+		if got != want {
+			t.Errorf("%s: got %d %s, want %s", target, w.Code, got, want)
+		}
+	}
+	told := map[any]bool{}
+	for _, line := range log.lines(t) {
+		told[line["route"]] = true
+	}
+	if !told["/v1/things/{id}/test"] || told["/v1/things/a/test"] {
+		t.Errorf("the log has the routes %v", told)
+	}
+}
+
 func TestEveryAnswerHasARequestID(t *testing.T) {
 	t.Parallel()
 	var inside string

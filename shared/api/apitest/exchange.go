@@ -65,7 +65,7 @@ func (a Answer) Problem() (code fault.Code, fields []fault.Field) {
 func (w *World) Request(method, target, body string, header ...string) *http.Request {
 	r := httptest.NewRequestWithContext(context.Background(), method, target, strings.NewReader(body))
 	r.Header.Set("Authorization", "Bearer "+w.ShopKey.Reveal())
-	if method == http.MethodPost {
+	if method == http.MethodPost || method == http.MethodPatch {
 		r.Header.Set("Content-Type", "application/json")
 	} else {
 		r.Body, r.ContentLength = http.NoBody, 0
