@@ -63,12 +63,12 @@ func Build(ctx context.Context, env api.Env) (http.Handler, error) {
 func deliver(env api.Env, webhooks *webhook.Service) func(context.Context, []byte) error {
 	return func(ctx context.Context, body []byte) error {
 		var t webhook.Task
-		if err := json.Unmarshal(body, &t); err != nil || t.DeliveryID.IsZero() || t.Attempt < 1 {
+		if err := json.Unmarshal(body, &t); err != nil || !t.Valid() {
 			// No repetition mends it, and what it should have been about is due in the
 			// database: the sweep makes a right one.
-			env.Log.ErrorContext(ctx, "a task does not name an attempt at a delivery", "error", err)
+			env.Log.ErrorContext(ctx, "a task names neither an attempt at a delivery nor a turn of a replay", "error", err)
 			return nil
 		}
-		return webhooks.Deliver(ctx, t.DeliveryID, t.Attempt)
+		return webhooks.Do(ctx, t)
 	}
 }

@@ -140,11 +140,11 @@ func TestTasksThatNameNothingAreDropped(t *testing.T) {
 	w := newWorld(t)
 	h := w.Build(Build)
 	for _, body := range []string{"", "{}", "x", `{"delivery_id":"1","attempt":1}`, w.task(0), w.task(-1), `{"attempt":1}`} {
-		before := strings.Count(w.Log.String(), "does not name an attempt")
+		before := strings.Count(w.Log.String(), "names neither an attempt")
 		if rec := w.Task(h, body); rec.Code != http.StatusNoContent {
 			t.Errorf("%q: got %d; no repetition mends that", body, rec.Code)
 		}
-		if strings.Count(w.Log.String(), "does not name an attempt") == before {
+		if strings.Count(w.Log.String(), "names neither an attempt") == before {
 			t.Errorf("%q: not logged", body)
 		}
 	}

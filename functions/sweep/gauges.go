@@ -48,5 +48,12 @@ func (s *sweeper) measure(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	m.DeliveriesWaiting(ctx, waiting)
+
+	endpoints, err := s.webhooks.CountTroubled(ctx)
+	if err != nil {
+		return 0, err
+	}
+	m.WebhookEndpoints(ctx, "failing", endpoints.Failing)
+	m.WebhookEndpoints(ctx, "disabled", endpoints.Disabled)
 	return 0, nil
 }

@@ -54,6 +54,15 @@ func (s *sweeper) parts() []part {
 		{"deliveries", 8 * time.Second, func(ctx context.Context) (int, error) {
 			return s.webhooks.DueWithoutTask(ctx, maxTasks)
 		}},
+		{"held deliveries", 3 * time.Second, func(ctx context.Context) (int, error) {
+			return s.webhooks.ReleaseStranded(ctx, maxTasks)
+		}},
+		{"replays", 3 * time.Second, func(ctx context.Context) (int, error) {
+			return s.webhooks.ReplaysWithoutTask(ctx, maxTasks)
+		}},
+		{"failing endpoints", 3 * time.Second, func(ctx context.Context) (int, error) {
+			return s.webhooks.ProbeFailing(ctx, maxTasks)
+		}},
 		{"expired answers", 3 * time.Second, func(ctx context.Context) (int, error) {
 			n, err := idempotency.ExpireBodies(ctx, s.pool, s.env.Now(), maxBodies)
 			return int(n), err

@@ -45,6 +45,7 @@ type Event struct {
 	MerchantID id.ID
 	SubjectID  id.ID  // what it is about, and the ordering key; the payment when zero
 	PaymentID  id.ID  // zero if it is about something else
+	EndpointID id.ID  // the only endpoint that is told; zero: all that subscribe
 	Type       string // such as "payment.captured"
 	Sequence   int64  // per subject, from 1, without gaps
 	Payload    []byte // the bytes that every delivery of the event sends
@@ -59,7 +60,7 @@ func Queue(b *pgx.Batch, e Event) {
 	if e.SubjectID.IsZero() {
 		e.SubjectID = e.PaymentID
 	}
-	b.Queue(insertEvent, e.ID, e.MerchantID, e.SubjectID, e.Type, e.Sequence, e.Payload, e.RequestID, e.At, e.PaymentID)
+	b.Queue(insertEvent, e.ID, e.MerchantID, e.SubjectID, e.Type, e.Sequence, e.Payload, e.RequestID, e.At, e.PaymentID, e.EndpointID)
 }
 
 // Backlog is what waits to be published.

@@ -14,8 +14,10 @@ import (
 
 const insertEvent = `
 	WITH event AS (
-		INSERT INTO events (id, merchant_id, subject_id, transaction_id, type, sequence, payload, request_id, created_at)
-		VALUES ($1, $2, $3, nullif($9::uuid, '00000000-0000-0000-0000-000000000000'), $4, $5, $6, $7, $8)
+		INSERT INTO events (id, merchant_id, subject_id, transaction_id, endpoint_id, type, sequence, payload, request_id,
+			created_at)
+		VALUES ($1, $2, $3, nullif($9::uuid, '00000000-0000-0000-0000-000000000000'),
+			nullif($10::uuid, '00000000-0000-0000-0000-000000000000'), $4, $5, $6, $7, $8)
 	)
 	INSERT INTO outbox (id, key, sequence, tries, due_at, created_at)
 	VALUES ($1, $3, $5, 0, $8, $8)`

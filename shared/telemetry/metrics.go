@@ -31,6 +31,7 @@ type Metrics struct {
 	webhookSuccess counter
 	webhookFailure counter
 	webhookLatency histogram
+	webhookFirst   histogram
 
 	httpRequests counter
 	httpDuration histogram
@@ -44,6 +45,7 @@ type Metrics struct {
 	obligationOldest        gauge
 	providerEventsUnapplied gauge
 	deliveriesWaiting       gauge
+	webhookEndpoints        gauge
 }
 
 // Upper bounds of histogram buckets, in seconds. Those of calls resolve the
@@ -104,6 +106,8 @@ func (b *builder) metrics() *Metrics {
 			"Delivery attempts that failed.", "merchant_id", "event_type", "error_type"),
 		webhookLatency: b.histogram("webhook_delivery_latency_seconds", deliverySeconds,
 			"Time from an event to its successful delivery.", "merchant_id"),
+		webhookFirst: b.histogram("webhook_first_attempt_seconds", deliverySeconds,
+			"Time from an event to the first attempt at delivering it.", "merchant_id"),
 
 		httpRequests: b.counter("http_requests_total",
 			"Answered HTTP requests.", "function", "code"),
@@ -127,6 +131,8 @@ func (b *builder) metrics() *Metrics {
 			"Provider events stored but neither applied nor ignored.", ""),
 		deliveriesWaiting: b.gauge("webhook_deliveries_waiting",
 			"Deliveries with an attempt to come.", ""),
+		webhookEndpoints: b.gauge("webhook_endpoints",
+			"Merchants' endpoints that get no events: failing, or disabled for failing or by answering 410.", "", "state"),
 	}
 }
 
@@ -214,6 +220,15 @@ func (m *Metrics) WebhookDelivered(ctx context.Context, merchantID, eventType st
 	m.webhookLatency.record(ctx, sinceEvent, merchantID)
 }
 
+// WebhookFirstAttempt records that a delivery was tried for the first time, and the time
+// since the event happened.
+func (m *Metrics) WebhookFirstAttempt(ctx context.Context, merchantID string, sinceEvent time.Duration) {
+	if m == nil {
+		return
+	}
+	m.webhookFirst.record(ctx, sinceEvent, merchantID)
+}
+
 // WebhookFailed counts a failed attempt. errorType is one of a small set, such as
 // timeout, connection or http_5xx, never a message.
 func (m *Metrics) WebhookFailed(ctx context.Context, merchantID, eventType, errorType string) {
@@ -285,4 +300,12 @@ func (m *Metrics) DeliveriesWaiting(ctx context.Context, n int64) {
 		return
 	}
 	m.deliveriesWaiting.set(ctx, float64(n))
+}
+
+// WebhookEndpoints sets how many endpoints are in a state: failing, or disabled.
+func (m *Metrics) WebhookEndpoints(ctx context.Context, state string, n int64) {
+	if m == nil {
+		return
+	}
+	m.webhookEndpoints.set(ctx, float64(n), state)
 }

@@ -28,6 +28,8 @@ func measure(ctx context.Context, m *Metrics) {
 	m.Routed(ctx, "stripe", "method")
 	m.FailedOver(ctx, "stripe", "paypal", "not_sent")
 	m.WebhookDelivered(ctx, "mer_1", "payment.captured", time.Minute)
+	m.WebhookFirstAttempt(ctx, "mer_1", time.Second)
+	m.WebhookEndpoints(ctx, "failing", 1)
 	m.WebhookFailed(ctx, "mer_1", "payment.captured", "timeout")
 	m.HTTPRequest(ctx, "createpayment", 201, 100*time.Millisecond)
 	m.ConnectionPoolUsage(ctx, 62.5)

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,31 +11,20 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/tollgate/tollgate/shared/event"
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/id"
+	"github.com/tollgate/tollgate/shared/postgres"
 	"github.com/tollgate/tollgate/shared/webhook/sender"
 )
 
-const (
-	// lease is how long a worker may hold a delivery: an attempt, and time to write
-	// it down. Only a dead worker overstays.
-	lease = 30 * time.Second
+// recordTimeout bounds the statement that writes an attempt down. It is apart from
+// the caller's deadline: an attempt that is not written down is made again.
+const recordTimeout = 5 * time.Second
 
-	// recordTimeout bounds the statement that writes an attempt down. It is apart from
-	// the caller's deadline: an attempt that is not written down is made again.
-	recordTimeout = 5 * time.Second
-)
-
-// held is a delivery under this worker's lease, with what an attempt needs.
-type held struct {
-	Delivery
-	Payload []byte    `db:"payload"`
-	EventAt time.Time `db:"event_at"`
-	URL     string    `db:"url"`
-	Enabled bool      `db:"enabled"`
-	Sealed  [][]byte  `db:"sealed"` // the secrets that have not expired, the newest first
-	Token   id.ID     `db:"lease_token"`
-}
+// OutcomeCircuitOpen is an attempt that was lost without a request: the endpoint has
+// failed so often in a row that it is asked now and then only.
+const OutcomeCircuitOpen sender.Outcome = "circuit_open"
 
 // attempt is one request as it is written down.
 type attempt struct {
@@ -56,52 +46,130 @@ func (s *Service) Deliver(ctx context.Context, delivery id.ID, number int) error
 	if d == nil {
 		return s.followUp(ctx, delivery, number)
 	}
-	if !d.Enabled {
+	a := attempt{Number: number, At: s.Now()}
+	switch d.Verdict {
+	case crowded, early:
+		return s.postpone(ctx, d, number)
+	case disabled:
 		s.Log.InfoContext(ctx, "webhook delivery abandoned: the endpoint is disabled", d.attrs()...)
 		return s.letGo(ctx, d, abandonDelivery)
-	}
-	a, err := s.try(ctx, d, number)
-	if err != nil {
-		return errors.Join(err, s.letGo(ctx, d, releaseDelivery)) // the next run need not wait for the lease to end
+	case shut:
+		a.Result = sender.Result{Outcome: OutcomeCircuitOpen, Error: "the endpoint's circuit is open: nothing was sent"}
+	default:
+		if err := s.try(ctx, d, &a); err != nil {
+			return errors.Join(err, s.letGo(ctx, d, releaseDelivery)) // the next run need not wait for the lease to end
+		}
 	}
 	return s.conclude(ctx, d, a)
 }
 
-func (s *Service) lease(ctx context.Context, delivery id.ID, number int) (*held, error) {
-	now := s.Now()
-	rows, _ := s.Pool.Query(ctx, leaseDelivery, delivery, number, s.NewID(), now.Add(lease), now) // CollectExactlyOneRow returns the error
-	d, err := pgx.CollectExactlyOneRow(rows, pgx.RowToAddrOfStructByName[held])
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil
+// try makes the request. An error is our own trouble.
+func (s *Service) try(ctx context.Context, d *held, a *attempt) (err error) {
+	keys, err := s.keys(ctx, d)
+	if err != nil {
+		return err
 	}
-	return d, fault.Wrap(err, "lease a delivery")
+	header, err := s.headers(ctx, d)
+	if err != nil {
+		return err
+	}
+	body, err := event.Render(d.Payload, d.APIVersion, d.Form)
+	if err != nil {
+		return err
+	}
+	a.At = s.Now()
+	message := id.Event.External(d.EventID)
+	header.Set("Content-Type", "application/json")
+	header.Set(sender.HeaderID, message)
+	header.Set(sender.HeaderTimestamp, sender.Timestamp(a.At))
+	header.Set(sender.HeaderSignature, sender.Sign(message, a.At, body, keys))
+	a.Result, err = s.Sender.Send(ctx, d.URL, header, body)
+	a.Took = max(0, s.Now().Sub(a.At))
+	return err
 }
 
-// try makes the request. An error is our own trouble.
-func (s *Service) try(ctx context.Context, d *held, number int) (attempt, error) {
+// keys opens the endpoint's secrets, the newest first.
+func (s *Service) keys(ctx context.Context, d *held) ([]sender.Key, error) {
+	name := id.Endpoint.External(d.EndpointID)
 	if len(d.Sealed) == 0 {
-		return attempt{}, fmt.Errorf("webhook: endpoint %s has no signing secret", id.Endpoint.External(d.EndpointID))
+		return nil, fmt.Errorf("webhook: endpoint %s has no signing secret", name)
 	}
 	keys := make([]sender.Key, len(d.Sealed))
 	for i, sealed := range d.Sealed {
 		secret, err := s.Sealer.Open(ctx, d.EndpointID, sealed)
 		if err != nil {
-			return attempt{}, fault.Wrap(err, "open a secret of endpoint %s", id.Endpoint.External(d.EndpointID))
+			return nil, fault.Wrap(err, "open a secret of endpoint %s", name)
 		}
-		keys[i] = sender.Key{Scheme: sender.SchemeV1, Secret: secret}
+		keys[i] = sender.Key{Scheme: d.Signature, Secret: secret}
 	}
-	at := s.Now()
-	event := id.Event.External(d.EventID)
-	header := http.Header{"Content-Type": {"application/json"}}
-	header.Set(sender.HeaderID, event)
-	header.Set(sender.HeaderTimestamp, sender.Timestamp(at))
-	header.Set(sender.HeaderSignature, sender.Sign(event, at, d.Payload, keys))
-	r, err := s.Sender.Send(ctx, d.URL, header, d.Payload)
-	return attempt{Result: r, Number: number, At: at, Took: max(0, s.Now().Sub(at))}, err
+	return keys, nil
 }
 
-// conclude writes the attempt down with the delivery's next state, and makes the task
-// of the next attempt.
+// headers opens the merchant's own headers.
+func (s *Service) headers(ctx context.Context, d *held) (http.Header, error) {
+	header := http.Header{}
+	if d.Headers == nil {
+		return header, nil
+	}
+	name := id.Endpoint.External(d.EndpointID)
+	text, err := s.Sealer.Open(ctx, d.EndpointID, d.Headers)
+	if err != nil {
+		return nil, fault.Wrap(err, "open the headers of endpoint %s", name)
+	}
+	var own map[string]string
+	if err := json.Unmarshal(text, &own); err != nil {
+		return nil, fmt.Errorf("webhook: the headers of endpoint %s are not readable", name)
+	}
+	for k, v := range own {
+		header.Set(k, v)
+	}
+	return header, nil
+}
+
+// The attempt and the next state, and what the attempt says of the endpoint, are one
+// statement, which does nothing where the lease is lost. A success of an endpoint that
+// was down begins the replay of what it missed.
+var recordAttempt = `
+	WITH delivery AS (
+		UPDATE webhook_deliveries
+		SET status = $3, attempt_count = $4, tried_at = coalesce(tried_at, $5), last_attempt_at = $5, next_retry_at = $6,
+		    response_code = $7, response_body = nullif($8, ''), lease_token = NULL, lease_until = NULL, updated_at = $9,
+		    delivered_at = coalesce(delivered_at, CASE WHEN $3 = 'DELIVERED' THEN $5::timestamptz END)
+		WHERE id = $1 AND lease_token = $2
+		RETURNING id, webhook_id, replay_id
+	), log AS (
+		INSERT INTO webhook_delivery_logs (id, delivery_id, webhook_id, attempt, requested_at, duration_ms, outcome,
+			response_code, response_body, error, replay_id)
+		SELECT $10, id, webhook_id, $4, $5, $11, $12, $7, nullif($8, ''), nullif($13, ''), replay_id FROM delivery
+	), endpoint AS (
+		` + judgeEndpoint + `
+	), recovered AS (
+		` + insertRecovery + `
+		RETURNING id
+	)
+	SELECT n.failures, n.failing_since, r.id AS replay_id
+	FROM delivery d LEFT JOIN endpoint n ON true LEFT JOIN recovered r ON true`
+
+// recorded is what writing an attempt down brought to light.
+type recorded struct {
+	Failures     *int       `db:"failures"` // of the endpoint, in a row; nil if the attempt said nothing new of it
+	FailingSince *time.Time `db:"failing_since"`
+	ReplayID     *id.ID     `db:"replay_id"` // the replay that it began
+
+	next []Delivery `db:"-"` // whose turn came
+}
+
+const releaseDelivery = `
+	UPDATE webhook_deliveries SET lease_token = NULL, lease_until = NULL, updated_at = $3
+	WHERE id = $1 AND lease_token = $2`
+
+const abandonDelivery = `
+	UPDATE webhook_deliveries
+	SET status = 'ABANDONED', next_retry_at = NULL, lease_token = NULL, lease_until = NULL, updated_at = $3
+	WHERE id = $1 AND lease_token = $2`
+
+// conclude writes the attempt down with the delivery's next state, and makes the tasks of
+// what is to come.
 func (s *Service) conclude(ctx context.Context, d *held, a attempt) error {
 	now := s.Now()
 	status, next := Delivered, (*time.Time)(nil)
@@ -109,45 +177,67 @@ func (s *Service) conclude(ctx context.Context, d *held, a attempt) error {
 	case a.Outcome == sender.OutcomeGone:
 		status = Abandoned
 	case a.Outcome != sender.OutcomeDelivered:
-		status, next = s.Schedule.next(d.ID, a.Number, now, a.RetryAfter)
+		status, next = s.Schedule.next(d.ID, a.Number-d.SeriesStart, now, a.RetryAfter)
 	}
-	kept, err := s.record(ctx, d, a, status, next, now)
+	r, err := s.record(ctx, d, a, status, next, now)
 	if err != nil {
 		return err
 	}
-	if !kept {
+	if r == nil {
 		s.Log.WarnContext(ctx, "webhook attempt not written down: the lease was lost", d.attrs("outcome", a.Outcome)...)
 		return nil
 	}
 	d.Status, d.Attempts, d.NextAttemptAt = status, a.Number, next
 	s.tell(ctx, d, a, now)
-	if status != Pending {
-		return nil
-	}
-	// If this fails the task is run again, finds the attempt made, and comes back here
+	// If any of this fails the task is run again, finds the attempt made, and comes back
 	// by way of followUp; if we die first, the sweep does the same.
-	return s.enqueue(ctx, &d.Delivery)
+	failed := s.judge(ctx, d, a, *r, now)
+	if status == Pending {
+		failed = errors.Join(failed, s.enqueue(ctx, &d.Delivery))
+	}
+	if r.ReplayID != nil {
+		failed = errors.Join(failed, s.enqueueTurn(ctx, *r.ReplayID, 0, now))
+	}
+	return errors.Join(failed, s.enqueueAll(ctx, r.next))
 }
 
-func (s *Service) record(ctx context.Context, d *held, a attempt, status Status, next *time.Time, now time.Time) (kept bool, err error) {
+// record returns nil if the lease was lost.
+func (s *Service) record(ctx context.Context, d *held, a attempt, status Status, next *time.Time, now time.Time) (*recorded, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer cancel()
 	var code *int
 	if a.Code != 0 {
 		code = &a.Code
 	}
-	disable := ""
-	if a.Outcome == sender.OutcomeGone {
-		disable = "the endpoint answered 410 Gone"
+	write := func(db postgres.DB) (*recorded, error) {
+		rows, _ := db.Query(ctx, recordAttempt, d.ID, d.Token, status, a.Number, a.At, next, code, a.Body, now,
+			s.NewID(), a.Took.Milliseconds(), a.Outcome, a.Error, a.health(), s.NewID(), len(s.Schedule)) // CollectRows returns the error
+		found, err := pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[recorded])
+		if err != nil || len(found) == 0 {
+			return nil, fault.Wrap(err, "write a webhook attempt down")
+		}
+		return found[0], nil
 	}
-	tag, err := s.Pool.Exec(ctx, recordAttempt, d.ID, d.Token, status, a.Number, a.At, next, code, a.Body, now,
-		s.NewID(), a.Took.Milliseconds(), a.Outcome, a.Error, disable)
-	return tag.RowsAffected() == 1, fault.Wrap(err, "write a webhook attempt down")
+	if status == Pending || !d.Ordered && d.ReplayID == nil {
+		return write(s.Pool)
+	}
+	var r *recorded
+	return r, pgx.BeginFunc(ctx, s.Pool, func(tx pgx.Tx) (err error) {
+		if r, err = write(tx); r == nil || err != nil {
+			return err
+		}
+		var b pgx.Batch
+		queueAdvance(&b, d.EndpointID, d.SubjectID, now, &r.next)
+		return fault.Wrap(postgres.Pipeline(ctx, tx, &b), "let the next of a line go")
+	})
 }
 
 // tell logs and counts an attempt.
 func (s *Service) tell(ctx context.Context, d *held, a attempt, now time.Time) {
 	merchant := id.Merchant.External(d.MerchantID)
+	if a.Number == 1 {
+		s.Metrics.WebhookFirstAttempt(ctx, merchant, max(0, a.At.Sub(d.EventAt)))
+	}
 	if a.Outcome == sender.OutcomeDelivered {
 		s.Metrics.WebhookDelivered(ctx, merchant, d.EventType, max(0, now.Sub(d.EventAt)))
 	} else {
@@ -158,8 +248,6 @@ func (s *Service) tell(ctx context.Context, d *held, a attempt, now time.Time) {
 	switch d.Status {
 	case Exhausted:
 		level, message = slog.LevelWarn, "webhook delivery given up: the last attempt failed"
-	case Abandoned:
-		level, message = slog.LevelWarn, "webhook endpoint disabled: it answered 410 Gone"
 	case Pending:
 		attrs = append(attrs, "next_attempt_at", d.NextAttemptAt)
 	}

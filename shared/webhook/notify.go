@@ -2,7 +2,6 @@ package webhook
 
 import (
 	"context"
-	"errors"
 
 	"github.com/jackc/pgx/v5"
 
@@ -11,38 +10,109 @@ import (
 	"github.com/tollgate/tollgate/shared/postgres"
 )
 
-// Notify makes a delivery of the event to each enabled endpoint that subscribes to
-// it, and the task of its first attempt. Called again, it makes what is still
+// subscribes holds for an event e that the endpoint w is told of: it names the event's
+// type, or all of its kind, or nothing; or the event is for it alone. Others than itself are
+// told what became of it.
+const subscribes = `
+	(e.endpoint_id = w.id OR e.endpoint_id IS NULL AND e.subject_id <> w.id AND (
+		cardinality(w.event_types) = 0 OR e.type = ANY (w.event_types) OR split_part(e.type, '.', 1) || '.*' = ANY (w.event_types)))`
+
+// One row per subscriber; one with a null if there is none; no row if there is no event.
+const selectSubscribers = `
+	SELECT w.id, coalesce(w.enabled, false) AS enabled, coalesce(w.ordered, false) AS ordered, e.subject_id
+	FROM events e
+	LEFT JOIN webhook_endpoints w ON w.merchant_id = e.merchant_id AND w.deleted_at IS NULL AND ` + subscribes + `
+	WHERE e.id = $1 ORDER BY w.id`
+
+type subscriber struct {
+	ID      *id.ID `db:"id"`
+	Enabled bool   `db:"enabled"`
+	Ordered bool   `db:"ordered"`
+	Subject id.ID  `db:"subject_id"`
+}
+
+// first is the status that a delivery to the subscriber begins with. A disabled
+// endpoint's are kept for when it is enabled again.
+func (s subscriber) first() Status {
+	switch {
+	case !s.Enabled:
+		return Abandoned
+	case s.Ordered:
+		return Held
+	default:
+		return Pending
+	}
+}
+
+const insertDelivery = `
+	INSERT INTO webhook_deliveries (id, event_id, webhook_id, merchant_id, subject_id, transaction_id, event_type,
+		sequence, event_created_at, status, attempt_count, next_retry_at, api_version, payload, task_generation, request_id,
+		created_at, updated_at)
+	SELECT $1, e.id, w.id, e.merchant_id, e.subject_id, e.transaction_id, e.type, e.sequence, e.created_at, $4, 0,
+		CASE $4 WHEN 'PENDING' THEN $5::timestamptz END, w.api_version, w.payload, 0, e.request_id, $6, $6
+	FROM events e, webhook_endpoints w WHERE e.id = $2 AND w.id = $3
+	ON CONFLICT (event_id, webhook_id) DO NOTHING`
+
+// What an ordered endpoint was not told of yet, though it came before: the message of
+// an earlier event may be late, or among the dead letters.
+const selectSkipped = `
+	SELECT e.id FROM events t
+	JOIN events e ON e.subject_id = t.subject_id AND e.sequence < t.sequence
+	JOIN webhook_endpoints w ON w.id = $2 AND e.created_at >= w.created_at AND ` + subscribes + `
+	WHERE t.id = $1 AND NOT EXISTS (SELECT FROM webhook_deliveries d WHERE d.event_id = e.id AND d.webhook_id = w.id)
+	ORDER BY e.sequence`
+
+const selectUntried = `
+	SELECT ` + deliveryColumns + ` FROM webhook_deliveries d
+	WHERE d.event_id = $1 AND d.status = 'PENDING' AND d.attempt_count = 0 ORDER BY d.id`
+
+// Notify makes a delivery of the event to each endpoint that subscribes to it, and the
+// tasks of the first attempts that may be made now. Called again, it makes what is still
 // missing and nothing twice. An event that does not exist is not_found.
 func (s *Service) Notify(ctx context.Context, event id.ID) error {
 	rows, _ := s.Pool.Query(ctx, selectSubscribers, event) // CollectRows returns the error
-	subscribers, err := pgx.CollectRows(rows, pgx.RowTo[*id.ID])
+	subscribers, err := pgx.CollectRows(rows, pgx.RowToStructByName[subscriber])
 	if err != nil {
 		return fault.Wrap(err, "find an event's subscribers")
 	}
 	if len(subscribers) == 0 {
 		return fault.New(fault.NotFound, "There is no event %s.", id.Event.External(event))
 	}
-	if subscribers[0] == nil {
+	if subscribers[0].ID == nil {
 		return nil // nobody subscribes
 	}
-	now := s.Now()
+	var due []Delivery
 	var batch pgx.Batch
-	for _, endpoint := range subscribers {
-		delivery := s.NewID()
-		batch.Queue(insertDelivery, delivery, event, *endpoint, now.Add(s.Schedule.wait(delivery, 1)), now)
+	for _, to := range subscribers {
+		if to.Ordered {
+			skipped, err := s.skipped(ctx, event, *to.ID)
+			if err != nil {
+				return err
+			}
+			for _, earlier := range skipped {
+				s.queueInsert(&batch, earlier, to)
+			}
+		}
+		s.queueInsert(&batch, event, to)
+		if to.first() == Held {
+			queueAdvance(&batch, *to.ID, to.Subject, s.Now(), &due)
+		}
 	}
-	var first []Delivery
-	batch.Queue(selectUntried, event).Query(func(rows pgx.Rows) (err error) {
-		first, err = pgx.CollectRows(rows, pgx.RowToStructByName[Delivery])
-		return err
-	})
+	// What was released above and is of this event comes a second time: a task is made once.
+	batch.Queue(selectUntried, event).Query(collectDeliveries(&due))
 	if err := postgres.Pipeline(ctx, s.Pool, &batch); err != nil {
 		return fault.Wrap(err, "make the deliveries of an event")
 	}
-	var failed []error
-	for i := range first {
-		failed = append(failed, s.enqueue(ctx, &first[i]))
-	}
-	return errors.Join(failed...)
+	return s.enqueueAll(ctx, due)
+}
+
+func (s *Service) skipped(ctx context.Context, event, endpoint id.ID) ([]id.ID, error) {
+	rows, _ := s.Pool.Query(ctx, selectSkipped, event, endpoint) // CollectRows returns the error
+	skipped, err := pgx.CollectRows(rows, pgx.RowTo[id.ID])
+	return skipped, fault.Wrap(err, "find what an endpoint was not told of")
+}
+
+func (s *Service) queueInsert(b *pgx.Batch, event id.ID, to subscriber) {
+	delivery, now := s.NewID(), s.Now()
+	b.Queue(insertDelivery, delivery, event, *to.ID, to.first(), now.Add(s.Schedule.wait(delivery, 1)), now)
 }

@@ -26,8 +26,14 @@ func TestNotifyMakesOneDeliveryPerSubscriber(t *testing.T) {
 	made := r.notified(e)
 	var to, names []string
 	for _, d := range made {
+		if d.EndpointID == disabled.ID {
+			if d.Status != Abandoned || d.NextAttemptAt != nil {
+				t.Errorf("delivery to a disabled endpoint %+v; want it kept, and not tried", d)
+			}
+			continue
+		}
 		to, names = append(to, d.EndpointID.String()), append(names, d.TaskName())
-		if d.EventID != e.ID || d.MerchantID != r.merchant || d.PaymentID != r.payment || d.EventType != "payment.captured" ||
+		if d.EventID != e.ID || d.MerchantID != r.merchant || *d.PaymentID != r.payment || d.EventType != "payment.captured" ||
 			d.Status != Pending || d.Attempts != 0 || d.RequestID != "req_1" || !d.NextAttemptAt.Equal(r.Now()) {
 			t.Errorf("delivery %+v", d)
 		}
@@ -50,8 +56,8 @@ func TestNotifyMakesOneDeliveryPerSubscriber(t *testing.T) {
 	r.advance(0)
 	again := r.notified(e)
 	r.advance(time.Minute)
-	if len(again) != 2 || len(r.endpoint.got()) != 2 || len(r.waiting()) != 0 {
-		t.Errorf("%d deliveries, %d posts, %d tasks; want 2, 2, 0", len(again), len(r.endpoint.got()), len(r.waiting()))
+	if len(again) != 3 || len(r.endpoint.got()) != 2 || len(r.waiting()) != 0 {
+		t.Errorf("%d deliveries, %d posts, %d tasks; want 3, 2, 0", len(again), len(r.endpoint.got()), len(r.waiting()))
 	}
 }
 

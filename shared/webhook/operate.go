@@ -11,6 +11,24 @@ import (
 	"github.com/tollgate/tollgate/shared/id"
 )
 
+// updated_at is asked as well, so that a delivery whose task was just made again is
+// left alone for as long as one whose time has just come.
+const raiseGeneration = `
+	UPDATE webhook_deliveries d SET task_generation = d.task_generation + 1, updated_at = $1
+	WHERE d.id IN (
+		SELECT o.id FROM webhook_deliveries o
+		WHERE o.status = 'PENDING' AND o.next_retry_at <= $2 AND o.updated_at <= $2
+		  AND (o.lease_until IS NULL OR o.lease_until <= $1)
+		ORDER BY o.next_retry_at LIMIT $3
+		FOR NO KEY UPDATE SKIP LOCKED)
+	RETURNING ` + deliveryColumns
+
+const selectExhausted = `
+	SELECT ` + deliveryColumns + ` FROM webhook_deliveries d
+	WHERE d.status = 'EXHAUSTED' ORDER BY d.updated_at DESC, d.id LIMIT $1`
+
+const countWaiting = `SELECT count(*) FROM webhook_deliveries WHERE status IN ('PENDING', 'HELD')`
+
 // lostAfter is how long past its time an attempt may be before its task is taken to
 // be lost. Cloud Tasks may be late by minutes, and a second task for the same attempt
 // costs one look at the row.
@@ -37,14 +55,23 @@ func (s *Service) DueWithoutTask(ctx context.Context, limit int) (made int, err 
 	return made, errors.Join(failed...)
 }
 
-// Redeliver gives a delivery that was given up another attempt, now, as a task made
-// from its row. If that fails too it is given up again. A delivery that is not given
-// up, or whose endpoint is disabled, is invalid_state.
-func (s *Service) Redeliver(ctx context.Context, delivery id.ID) (Delivery, error) {
-	rows, _ := s.Pool.Query(ctx, reviveDelivery, delivery, s.Now()) // CollectExactlyOneRow returns the error
+const reviveDelivery = `
+	UPDATE webhook_deliveries d
+	SET status = 'PENDING', next_retry_at = $3, series_start = d.attempt_count - $4::int + 1, tried_at = NULL, slot = false,
+	    task_generation = d.task_generation + 1, updated_at = $3
+	FROM webhook_endpoints w
+	WHERE d.id = $1 AND ($2::uuid IS NULL OR d.merchant_id = $2) AND w.id = d.webhook_id AND w.enabled
+	  AND d.status IN ('EXHAUSTED', 'ABANDONED', 'DELIVERED')
+	RETURNING ` + deliveryColumns
+
+// Redeliver gives a delivery that is over, well or not, another attempt, now. If that
+// fails it is given up again. A delivery of another merchant, unless that is zero, is
+// not_found; one that is not over, or whose endpoint is disabled, is invalid_state.
+func (s *Service) Redeliver(ctx context.Context, merchant, delivery id.ID) (Delivery, error) {
+	rows, _ := s.Pool.Query(ctx, reviveDelivery, delivery, optional(merchant), s.Now(), len(s.Schedule)) // CollectExactlyOneRow returns the error
 	d, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Delivery])
 	if errors.Is(err, pgx.ErrNoRows) {
-		return Delivery{}, s.whyNotRevived(ctx, delivery)
+		return Delivery{}, s.whyNotRevived(ctx, merchant, delivery)
 	}
 	if err != nil {
 		return Delivery{}, fault.Wrap(err, "revive a delivery")
@@ -52,29 +79,21 @@ func (s *Service) Redeliver(ctx context.Context, delivery id.ID) (Delivery, erro
 	return d, s.enqueue(ctx, &d) // if that fails, the sweep finds it without a task
 }
 
-func (s *Service) whyNotRevived(ctx context.Context, delivery id.ID) error {
+func (s *Service) whyNotRevived(ctx context.Context, merchant, delivery id.ID) error {
 	name := id.Delivery.External(delivery)
 	d, err := s.Get(ctx, delivery)
 	switch {
 	case err != nil:
 		return err
+	case !merchant.IsZero() && merchant != d.MerchantID:
+		return fault.New(fault.NotFound, "There is no delivery %s.", name)
 	case d.Status == Pending:
-		return fault.New(fault.InvalidState, "Delivery %s is still being tried: its task %s waits in the queue and can be run now.", name, d.TaskName())
-	case d.Status == Delivered:
-		return fault.New(fault.InvalidState, "Delivery %s was delivered.", name)
+		return fault.New(fault.InvalidState, "Delivery %s is still being tried: its next attempt is at %s.", name, d.NextAttemptAt.UTC().Format(time.RFC3339))
+	case d.Status == Held:
+		return fault.New(fault.InvalidState, "Delivery %s waits for an earlier event of the same payment.", name)
 	default:
 		return fault.New(fault.InvalidState, "Delivery %s can't be tried: its endpoint is disabled.", name)
 	}
-}
-
-// Get returns a delivery.
-func (s *Service) Get(ctx context.Context, delivery id.ID) (Delivery, error) {
-	rows, _ := s.Pool.Query(ctx, selectDelivery, delivery) // CollectExactlyOneRow returns the error
-	d, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Delivery])
-	if errors.Is(err, pgx.ErrNoRows) {
-		return Delivery{}, fault.New(fault.NotFound, "There is no delivery %s.", id.Delivery.External(delivery))
-	}
-	return d, fault.Wrap(err, "read a delivery")
 }
 
 // ListExhausted lists the deliveries that were given up, the latest first.
@@ -89,4 +108,23 @@ func (s *Service) CountWaiting(ctx context.Context) (int64, error) {
 	var n int64
 	err := s.Pool.QueryRow(ctx, countWaiting).Scan(&n)
 	return n, fault.Wrap(err, "count the waiting deliveries")
+}
+
+const countTroubled = `
+	SELECT count(*) FILTER (WHERE enabled AND failures >= $1) AS failing,
+	       count(*) FILTER (WHERE disabled_by IN ('gone', 'failing')) AS disabled
+	FROM webhook_endpoints WHERE deleted_at IS NULL AND (failing_since IS NOT NULL OR NOT enabled)`
+
+// Troubled counts the endpoints that get no events: those whose circuit is open, and those
+// that were disabled because of their answers.
+type Troubled struct {
+	Failing  int64 `db:"failing"`
+	Disabled int64 `db:"disabled"`
+}
+
+// CountTroubled counts them, for the gauges.
+func (s *Service) CountTroubled(ctx context.Context) (Troubled, error) {
+	rows, _ := s.Pool.Query(ctx, countTroubled, tripsAfter) // CollectExactlyOneRow returns the error
+	t, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Troubled])
+	return t, fault.Wrap(err, "count the endpoints in trouble")
 }

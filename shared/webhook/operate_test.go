@@ -9,6 +9,7 @@ import (
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 
 	"github.com/tollgate/tollgate/shared/fault"
+	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/postgres/pgtest"
 	"github.com/tollgate/tollgate/shared/webhook/sender"
 )
@@ -22,6 +23,13 @@ func TestStatementsFitTheSchema(t *testing.T) {
 		"selectDelivery": selectDelivery, "leaseDelivery": leaseDelivery, "recordAttempt": recordAttempt,
 		"releaseDelivery": releaseDelivery, "abandonDelivery": abandonDelivery, "raiseGeneration": raiseGeneration,
 		"reviveDelivery": reviveDelivery, "selectExhausted": selectExhausted, "countWaiting": countWaiting,
+		"selectSkipped": selectSkipped, "postponeDelivery": postponeDelivery, "lockHead": lockHead, "releaseHead": releaseHead,
+		"releaseStranded": releaseStranded, "disableEndpoint": disableEndpoint, "takeProbes": takeProbes,
+		"countTroubled": countTroubled, "countEvent": countEvent, "selectReachable": selectReachable,
+		"selectReplay": selectReplay, "selectReplayP": selectReplayP, "insertReplay": insertReplay, "cancelReplay": cancelReplay,
+		"returnHeld": returnHeld, "beginTurn": beginTurn, "collectRequested": collectRequested, "collectMissed": collectMissed,
+		"noteCollected": noteCollected, "letGoOfHeads": letGoOfHeads, "countLeft": countLeft, "endTurn": endTurn,
+		"selectOverdueTurns": selectOverdueTurns,
 	} {
 		if _, err := tx.Prepare(t.Context(), name, sql); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -120,17 +128,17 @@ func TestGoneDisablesTheEndpoint(t *testing.T) {
 	if d := r.get(second.ID); d.Status != Abandoned || d.Attempts != 0 || len(r.endpoint.got()) != 1 {
 		t.Errorf("second delivery %+v, %d posts; want it abandoned without a post", d, len(r.endpoint.got()))
 	}
-	if made := r.notified(r.event()); len(made) != 0 {
-		t.Errorf("a later event has deliveries %+v", made)
+	if made := r.notified(r.event()); len(made) != 1 || made[0].Status != Abandoned {
+		t.Errorf("a later event has deliveries %+v; want it kept", made)
 	}
-	if _, err := r.Redeliver(t.Context(), first.ID); !fault.Is(err, fault.InvalidState) {
+	if _, err := r.Redeliver(t.Context(), id.ID{}, first.ID); !fault.Is(err, fault.InvalidState) {
 		t.Errorf("Redeliver to a disabled endpoint: %v", err)
 	}
 
 	r.endpoint.answers(status(http.StatusOK))
 	r.exec(`UPDATE webhook_endpoints SET enabled = true, disabled_at = NULL, disabled_by = NULL, disabled_reason = NULL`)
 	for _, d := range []Delivery{first, second} {
-		if _, err := r.Redeliver(t.Context(), d.ID); err != nil {
+		if _, err := r.Redeliver(t.Context(), id.ID{}, d.ID); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -146,14 +154,14 @@ func TestRedeliverOnlyWhatWasGivenUp(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	delivery := r.delivery()
-	if _, err := r.Redeliver(t.Context(), delivery); !fault.Is(err, fault.InvalidState) {
+	if _, err := r.Redeliver(t.Context(), id.ID{}, delivery); !fault.Is(err, fault.InvalidState) {
 		t.Errorf("a pending one: %v", err)
 	}
 	r.advance(0)
-	if _, err := r.Redeliver(t.Context(), delivery); !fault.Is(err, fault.InvalidState) {
-		t.Errorf("a delivered one: %v", err)
+	if _, err := r.Redeliver(t.Context(), r.NewID(), delivery); !fault.Is(err, fault.NotFound) {
+		t.Errorf("another merchant's: %v", err)
 	}
-	if _, err := r.Redeliver(t.Context(), r.NewID()); !fault.Is(err, fault.NotFound) {
+	if _, err := r.Redeliver(t.Context(), id.ID{}, r.NewID()); !fault.Is(err, fault.NotFound) {
 		t.Errorf("one that does not exist: %v", err)
 	}
 	if n := len(r.endpoint.got()); n != 1 {
@@ -171,7 +179,7 @@ func TestRedeliveryWithoutAQueueIsNotLost(t *testing.T) {
 	r.advance(0)
 	r.endpoint.answers(status(http.StatusOK))
 	r.queue.Stop()
-	if _, err := r.Redeliver(t.Context(), delivery); err == nil {
+	if _, err := r.Redeliver(t.Context(), id.ID{}, delivery); err == nil {
 		t.Fatal("the task was not made, and Redeliver did not say so")
 	}
 	r.queue.Start()

@@ -108,7 +108,7 @@ func (r *rig) work(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	if err := r.Deliver(req.Context(), task.DeliveryID, task.Attempt); err != nil {
+	if err := r.Do(req.Context(), task); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 	}
 }

@@ -1,13 +1,19 @@
 // Package webhook tells merchants what happened to their payments.
 //
-// It owns the tables webhook_endpoints, webhook_endpoint_secrets,
-// webhook_deliveries and webhook_delivery_logs. A delivery is one event on its way
+// It owns the tables webhook_deliveries, webhook_delivery_logs and webhook_replays, and
+// of webhook_endpoints what is known of an endpoint's health; its package endpoint owns
+// the rest. A delivery is one event on its way
 // to one endpoint; a log row is one attempt at it.
 //
 //	PENDING    an attempt is to come, at next_retry_at
+//	HELD       an earlier event of the same payment goes first
 //	DELIVERED  an attempt was answered with 2xx
 //	EXHAUSTED  the last attempt of the schedule failed
 //	ABANDONED  the endpoint is disabled
+//
+// Whatever an endpoint did not get can be replayed: one delivery (Redeliver), what it
+// missed since a time (StartReplay), and all that it missed while it was down, by itself,
+// as soon as it answers again. A replay is new attempts of the same events.
 //
 // The database is the truth and the queue a hint. Each attempt waits in Cloud Tasks
 // as a task named after its delivery, so that an operator sees it and can run it at
@@ -36,7 +42,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/outbox"
 	"github.com/tollgate/tollgate/shared/telemetry"
@@ -57,46 +62,26 @@ type ScheduleConfig struct {
 	Schedule []time.Duration `env:"WEBHOOK_SCHEDULE" envDefault:"0s,1m,5m,15m,1h,6h,24h" desc:"wait before each attempt" who:"terraform"`
 }
 
-// Status is where a delivery stands.
-type Status string
-
-// The statuses of a delivery.
-const (
-	Pending   Status = "PENDING"
-	Delivered Status = "DELIVERED"
-	Exhausted Status = "EXHAUSTED"
-	Abandoned Status = "ABANDONED"
-)
-
-// Delivery is a row of webhook_deliveries.
-type Delivery struct {
-	ID             id.ID      `db:"id"`
-	EventID        id.ID      `db:"event_id"`
-	EndpointID     id.ID      `db:"webhook_id"`
-	MerchantID     id.ID      `db:"merchant_id"`
-	PaymentID      id.ID      `db:"transaction_id"`
-	EventType      string     `db:"event_type"`
-	Status         Status     `db:"status"`
-	Attempts       int        `db:"attempt_count"` // made so far
-	LastAttemptAt  *time.Time `db:"last_attempt_at"`
-	NextAttemptAt  *time.Time `db:"next_retry_at"` // only while pending
-	ResponseCode   *int       `db:"response_code"` // of the last attempt
-	ResponseBody   *string    `db:"response_body"`
-	TaskGeneration int        `db:"task_generation"`
-	RequestID      string     `db:"request_id"`
-	CreatedAt      time.Time  `db:"created_at"`
-	UpdatedAt      time.Time  `db:"updated_at"`
-}
-
-// TaskName is the name of the task that makes the delivery's next attempt.
-func (d *Delivery) TaskName() string {
-	return outbox.TaskName(id.Delivery.External(d.ID), d.Attempts+1, d.TaskGeneration)
-}
-
-// Task is the body of a task that makes one attempt.
+// Task is the body of a task: to make one attempt at a delivery, or to take a turn of a replay.
 type Task struct {
-	DeliveryID id.ID `json:"delivery_id"`
-	Attempt    int   `json:"attempt"` // from 1
+	DeliveryID id.ID `json:"delivery_id,omitzero"`
+	Attempt    int   `json:"attempt,omitzero"` // from 1
+	ReplayID   id.ID `json:"replay_id,omitzero"`
+	Turn       int   `json:"turn,omitzero"` // from 0
+}
+
+// Valid reports whether the task asks for something.
+func (t Task) Valid() bool {
+	return !t.DeliveryID.IsZero() && t.Attempt >= 1 || !t.ReplayID.IsZero() && t.Turn >= 0
+}
+
+// Do does what a task asks for. It returns nil when there is nothing left to do; an error
+// means that something of ours failed, and that the task should be run again.
+func (s *Service) Do(ctx context.Context, t Task) error {
+	if !t.ReplayID.IsZero() {
+		return s.Turn(ctx, t.ReplayID, t.Turn)
+	}
+	return s.Deliver(ctx, t.DeliveryID, t.Attempt)
 }
 
 // Service carries events to endpoints. Fields are set where it is wired and not
@@ -113,16 +98,4 @@ type Service struct {
 	// For Deliver alone.
 	Sealer *seal.Sealer
 	Sender *sender.Sender
-}
-
-// enqueue makes the task of the delivery's next attempt.
-func (s *Service) enqueue(ctx context.Context, d *Delivery) error {
-	task := outbox.Task{
-		Queue: outbox.DeliveryQueue, Name: d.TaskName(), URL: s.Tasks.Config().DeliverURL,
-		Body: encode(Task{DeliveryID: d.ID, Attempt: d.Attempts + 1}), RequestID: d.RequestID,
-	}
-	if d.NextAttemptAt != nil {
-		task.At = *d.NextAttemptAt
-	}
-	return fault.Wrap(s.Tasks.Enqueue(ctx, task), "make the task of a delivery")
 }

@@ -54,12 +54,14 @@ CREATE TABLE webhook_replays (
     state        text NOT NULL CHECK (state IN ('collecting', 'running', 'done', 'canceled')),
     collected_to uuid,  -- the last event that was looked at
     total        int NOT NULL,
+    turn         int NOT NULL, -- of working on it; part of the task's name
+    turn_at      timestamptz NOT NULL, -- when the next is due, while open
     created_at   timestamptz NOT NULL,
     updated_at   timestamptz NOT NULL,
     finished_at  timestamptz,
     CHECK ((state IN ('done', 'canceled')) = (finished_at IS NOT NULL))
 );
-CREATE INDEX webhook_replays_open ON webhook_replays (updated_at) WHERE state IN ('collecting', 'running');
+CREATE INDEX webhook_replays_open ON webhook_replays (turn_at) WHERE state IN ('collecting', 'running');
 CREATE INDEX webhook_replays_endpoint ON webhook_replays (endpoint_id, created_at DESC);
 CREATE INDEX webhook_replays_merchant ON webhook_replays (merchant_id, created_at DESC, id DESC);
 
@@ -72,6 +74,7 @@ ALTER TABLE webhook_deliveries
     ADD COLUMN api_version text NOT NULL DEFAULT '2026-11-01', -- as the endpoint's was: every attempt sends the same bytes
     ADD COLUMN payload text NOT NULL DEFAULT 'full' CHECK (payload IN ('full', 'thin')),
     ADD COLUMN series_start int NOT NULL DEFAULT 0, -- attempts made before the schedule began anew
+    ADD COLUMN tried_at timestamptz, -- the first attempt since
     ADD COLUMN slot boolean NOT NULL DEFAULT false, -- its next attempt has its place within the rate limit already
     ADD COLUMN delivered_at timestamptz, -- first
     ADD COLUMN replay_id uuid REFERENCES webhook_replays, -- the last one that took it
@@ -91,6 +94,7 @@ ALTER TABLE webhook_deliveries
 CREATE INDEX webhook_deliveries_line ON webhook_deliveries (webhook_id, subject_id, sequence)
     WHERE status IN ('PENDING', 'HELD');
 CREATE INDEX webhook_deliveries_replay ON webhook_deliveries (replay_id, event_id) WHERE status IN ('PENDING', 'HELD');
+CREATE INDEX webhook_deliveries_held ON webhook_deliveries (updated_at) WHERE status = 'HELD';
 CREATE INDEX webhook_deliveries_leased ON webhook_deliveries (webhook_id, lease_until) WHERE lease_token IS NOT NULL;
 -- What an endpoint never got, and its whole list, by the event's time.
 CREATE INDEX webhook_deliveries_undelivered ON webhook_deliveries (webhook_id, event_created_at, event_id)

@@ -33,6 +33,7 @@ func TestTextHasTheDeclaredNames(t *testing.T) {
 		m.Routed(ctx, "stripe", "preference")
 		m.FailedOver(ctx, "stripe", "paypal", "declined")
 		m.WebhookDelivered(ctx, "mer_1", "payment.captured", time.Minute)
+		m.WebhookFirstAttempt(ctx, "mer_1", time.Second)
 		m.WebhookFailed(ctx, "mer_1", "payment.captured", "timeout")
 		m.HTTPRequest(ctx, "createpayment", 201, 100*time.Millisecond)
 		m.ConnectionPoolUsage(ctx, 62.5)
@@ -41,6 +42,7 @@ func TestTextHasTheDeclaredNames(t *testing.T) {
 		m.Obligations(ctx, 1, time.Hour)
 		m.ProviderEventsUnapplied(ctx, 2)
 		m.DeliveriesWaiting(ctx, 4)
+		m.WebhookEndpoints(ctx, "failing", 1)
 	}
 	response := httptest.NewRecorder()
 	handler.ServeHTTP(response, httptest.NewRequest("GET", "/metrics", nil))

@@ -1,0 +1,366 @@
+package webhook
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tollgate/tollgate/shared/event"
+	"github.com/tollgate/tollgate/shared/id"
+	"github.com/tollgate/tollgate/shared/outbox"
+	"github.com/tollgate/tollgate/shared/outbox/outboxtest"
+	"github.com/tollgate/tollgate/shared/webhook/sender"
+)
+
+// sweeper does each few minutes of the clock what the sweep does each minute.
+type sweeper struct {
+	r    *rig
+	next time.Time
+}
+
+const sweepEvery = 5 * time.Minute
+
+func (s *sweeper) NextDue() (time.Time, bool) { return s.next, true }
+
+func (s *sweeper) RunDue(ctx context.Context) error {
+	s.next = s.r.Now().Add(sweepEvery)
+	for name, part := range map[string]func(context.Context, int) (int, error){
+		"DueWithoutTask": s.r.DueWithoutTask, "ReleaseStranded": s.r.ReleaseStranded,
+		"ReplaysWithoutTask": s.r.ReplaysWithoutTask, "ProbeFailing": s.r.ProbeFailing,
+	} {
+		if _, err := part(ctx, 1000); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (r *rig) sweeps() { r.clock.Register(&sweeper{r, r.Now().Add(sweepEvery)}) }
+
+// tell commits an event of the payment and notifies.
+func (r *rig) tell(payment id.ID) {
+	r.t.Helper()
+	e, err := outboxtest.Commit(r.t.Context(), r.Pool, r.NewID, outbox.Event{PaymentID: payment, RequestID: "req_1", At: r.Now()})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if err := r.Notify(r.t.Context(), e.ID); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// payments makes more payments of the rig's merchant.
+func (r *rig) payments(n int) []id.ID {
+	made := make([]id.ID, n)
+	for i := range made {
+		made[i] = outboxtest.Payment(r.t, r.Pool, r.merchant, r.NewID, r.Now())
+	}
+	return made
+}
+
+// count counts the deliveries by status.
+func (r *rig) count() map[Status]int {
+	r.t.Helper()
+	found := map[Status]int{}
+	for _, s := range Statuses() {
+		var n int
+		if err := r.Pool.QueryRow(r.t.Context(), `SELECT count(*) FROM webhook_deliveries WHERE status = $1`, s).Scan(&n); err != nil {
+			r.t.Fatal(err)
+		}
+		if n > 0 {
+			found[s] = n
+		}
+	}
+	return found
+}
+
+// An ordered endpoint is down from Friday evening to Monday morning, longer than the
+// schedule of any delivery. When it is back, everything comes, in order, by itself.
+func TestWeekendOutageOfAnOrderedEndpoint(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.sweeps()
+	e, _ := r.subscribe(r.endpoint.URL)
+	r.exec(`UPDATE webhook_endpoints SET ordered = true`)
+	payments := r.payments(6)
+	r.tell(payments[0])
+	r.advance(time.Minute)
+	if got := r.count(); got[Delivered] != 1 {
+		t.Fatalf("before the outage: %v", got)
+	}
+
+	r.endpoint.answers(status(http.StatusServiceUnavailable))
+	want := map[id.ID]int64{payments[0]: 1}
+	for hour := range 60 {
+		for i, p := range payments {
+			if (hour+i)%13 == 0 {
+				r.tell(p)
+				want[p]++
+			}
+		}
+		r.advance(time.Hour)
+	}
+	if got := r.count(); got[Exhausted] == 0 || got[Held] == 0 || got[Delivered] != 1 {
+		t.Fatalf("at the end of the outage: %v; want some given up and some held", got)
+	}
+	down := len(r.endpoint.got())
+	r.endpoint.answers(status(http.StatusOK))
+	r.advance(2 * time.Hour)
+
+	if got := r.count(); len(got) != 1 || got[Delivered] == 0 {
+		t.Fatalf("after it: %v; want all delivered", got)
+	}
+	next := map[string]int64{payments[0].String(): 1}
+	for _, p := range r.endpoint.got()[down:] {
+		var d struct{ ID string }
+		if err := json.Unmarshal(p.Body, &d); err != nil {
+			t.Fatal(err)
+		}
+		subject, sequence := r.where(d.ID)
+		if sequence != next[subject]+1 {
+			t.Errorf("%s got %d after %d", subject, sequence, next[subject])
+		}
+		next[subject] = sequence
+	}
+	for p, n := range want {
+		if next[p.String()] != n {
+			t.Errorf("payment %s got up to %d; want %d", p, next[p.String()], n)
+		}
+	}
+	replays, err := r.ListReplays(t.Context(), r.merchant, e.ID, 10, id.ID{})
+	if err != nil || len(replays) != 1 || replays[0].Reason != "recovered" || replays[0].State != "done" || replays[0].Waiting != 0 ||
+		replays[0].Delivered != replays[0].Total {
+		t.Errorf("replays %+v, %v", replays, err)
+	}
+}
+
+// where finds an event's subject and sequence.
+func (r *rig) where(event string) (subject string, sequence int64) {
+	r.t.Helper()
+	u, err := id.Event.Parse(event)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if err := r.Pool.QueryRow(r.t.Context(), `SELECT subject_id::text, sequence FROM events WHERE id = $1`, u).Scan(&subject, &sequence); err != nil {
+		r.t.Fatal(err)
+	}
+	return subject, sequence
+}
+
+// Ten failures in a row open the circuit. What falls due then is lost without a request,
+// until one attempt finds that the endpoint answers; and then everything comes.
+func TestCircuitOfAnEndpoint(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.endpoint.answers(status(http.StatusInternalServerError))
+	r.subscribe(r.endpoint.URL)
+	payments := r.payments(tripsAfter + 5)
+	for _, p := range payments[:tripsAfter] {
+		r.tell(p)
+		r.advance(0)
+	}
+	if n := len(r.endpoint.got()); n != tripsAfter || !strings.Contains(r.log.String(), "webhook circuit opened") {
+		t.Fatalf("%d posts; want %d, and a line that the circuit is open", n, tripsAfter)
+	}
+	for _, p := range payments[tripsAfter:] {
+		r.tell(p)
+		r.advance(0)
+	}
+	if n := len(r.endpoint.got()); n != tripsAfter {
+		t.Errorf("%d posts with the circuit open; want none more than %d", n, tripsAfter)
+	}
+	lost := r.deliveryOf(payments[tripsAfter])
+	if log := r.logged(lost.ID); len(log) != 1 || log[0].Outcome != OutcomeCircuitOpen || lost.Status != Pending || lost.Attempts != 1 {
+		t.Errorf("delivery %+v, log %+v", lost, log)
+	}
+
+	// After a minute the retries come. One finds that nothing has changed, the others are lost.
+	r.advance(2 * time.Minute)
+	posts := len(r.endpoint.got())
+	if posts < tripsAfter+1 || posts > tripsAfter+4 {
+		t.Errorf("%d posts by attempts to find out; want a few", posts-tripsAfter)
+	}
+	r.endpoint.answers(status(http.StatusNoContent))
+	r.advance(time.Hour)
+	if got := r.count(); got[Delivered] != len(payments) || len(got) != 1 {
+		t.Errorf("after it answers again: %v", got)
+	}
+	var failing, failures int
+	if err := r.Pool.QueryRow(t.Context(), `SELECT count(failing_since) + count(open_until) + count(probe_at), sum(failures)
+		FROM webhook_endpoints`).Scan(&failing, &failures); err != nil || failing != 0 || failures != 0 {
+		t.Errorf("health: %d, %d failures, %v; want nothing left", failing, failures, err)
+	}
+}
+
+func (r *rig) deliveryOf(payment id.ID) Delivery {
+	r.t.Helper()
+	var d id.ID
+	if err := r.Pool.QueryRow(r.t.Context(), `SELECT id FROM webhook_deliveries WHERE transaction_id = $1`, payment).Scan(&d); err != nil {
+		r.t.Fatal(err)
+	}
+	return r.get(d)
+}
+
+// One failing delivery does not stand for the endpoint: no circuit, no replay.
+func TestAnEventThatIsRefusedHarmsNoOther(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.sweeps()
+	e, _ := r.subscribe(r.endpoint.URL)
+	payments := r.payments(2)
+	poison := payments[0].String()
+	r.endpoint.answers(func(w http.ResponseWriter, req *http.Request) {
+		if subject, _ := r.where(req.Header.Get(sender.HeaderID)); subject == poison {
+			w.WriteHeader(http.StatusBadRequest)
+		}
+	})
+	r.tell(payments[0])
+	for range 40 {
+		r.tell(payments[1])
+		r.advance(time.Hour)
+	}
+	if got := r.count(); got[Exhausted] != 1 || got[Delivered] != 40 {
+		t.Errorf("%v; want one given up, 40 delivered", got)
+	}
+	if n := len(r.logged(r.deliveryOf(payments[0]).ID)); n != len(r.Schedule) {
+		t.Errorf("%d attempts at the refused event", n)
+	}
+	if replays, err := r.ListReplays(t.Context(), r.merchant, e.ID, 10, id.ID{}); err != nil || len(replays) != 0 {
+		t.Errorf("replays %+v, %v", replays, err)
+	}
+}
+
+// Once given up, an endpoint is asked each hour with the oldest event. After five days of
+// nothing but failures it is disabled, and the merchant's other endpoint is told.
+func TestEndpointThatNeverAnswersIsDisabled(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.sweeps()
+	r.endpoint.answers(status(http.StatusBadGateway))
+	dead, _ := r.subscribe(r.endpoint.URL)
+	r.tell(r.payment)
+	r.advance(34 * time.Hour)
+	if got := r.count(); got[Exhausted] != 1 {
+		t.Fatalf("%v; want it given up", got)
+	}
+	before := len(r.endpoint.got())
+	r.advance(24 * time.Hour)
+	if n := len(r.endpoint.got()) - before; n < 20 || n > 24 {
+		t.Errorf("%d probes in a day; want one an hour", n)
+	}
+	other := newReceiver(t)
+	r.subscribe(other.URL)
+	r.advance(3 * 24 * time.Hour)
+
+	var by string
+	var enabled bool
+	if err := r.Pool.QueryRow(t.Context(), `SELECT enabled, coalesce(disabled_by, '') FROM webhook_endpoints WHERE id = $1`, dead.ID).
+		Scan(&enabled, &by); err != nil || enabled || by != "failing" {
+		t.Fatalf("enabled %t, by %q, %v", enabled, by, err)
+	}
+	if posts := other.got(); len(posts) != 1 || !strings.Contains(string(posts[0].Body), event.EndpointDisabled) ||
+		!strings.Contains(string(posts[0].Body), id.Endpoint.External(dead.ID)) {
+		t.Errorf("the other endpoint got %+v", posts)
+	}
+	if !strings.Contains(r.log.String(), "webhook endpoint disabled") {
+		t.Error("no line for the operators")
+	}
+	// What comes now is kept for when it is enabled again.
+	silent := len(r.endpoint.got())
+	r.tell(r.payment)
+	r.advance(48 * time.Hour)
+	if got := r.count(); len(r.endpoint.got()) != silent || got[Abandoned] != 1 {
+		t.Errorf("%d posts to a disabled endpoint; %v", len(r.endpoint.got())-silent, got)
+	}
+}
+
+func TestLimitsOfAnEndpoint(t *testing.T) {
+	t.Parallel()
+	t.Run("rate", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t)
+		r.subscribe(r.endpoint.URL)
+		r.exec(`UPDATE webhook_endpoints SET rate_limit = 2`)
+		var at []time.Time
+		r.endpoint.answers(func(http.ResponseWriter, *http.Request) { at = append(at, r.Now()) }) // one at a time: the clock waits for each
+		start := r.Now()
+		for _, p := range r.payments(12) {
+			r.tell(p)
+		}
+		r.advance(10 * time.Second)
+		if len(at) != 12 {
+			t.Fatalf("%d posts", len(at))
+		}
+		slices.SortFunc(at, time.Time.Compare)
+		for i, a := range at {
+			// A second's worth at once, then two in each second.
+			if least := start.Add(time.Duration(i-2) * time.Second / 2); a.Before(least) {
+				t.Errorf("attempt %d at %v; want it not before %v", i, a.Sub(start), least.Sub(start))
+			}
+		}
+		if last := at[11].Sub(start); last > 6*time.Second {
+			t.Errorf("the last came after %v", last)
+		}
+		for _, l := range r.logs() {
+			if l.Attempt != 1 {
+				t.Errorf("an attempt was used up by waiting: %+v", l)
+			}
+		}
+	})
+	t.Run("in flight", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t)
+		r.subscribe(r.endpoint.URL)
+		r.exec(`UPDATE webhook_endpoints SET max_in_flight = 3`)
+		deliveries := make([]Delivery, 5)
+		for i, p := range r.payments(5) {
+			r.tell(p)
+			deliveries[i] = r.deliveryOf(p)
+		}
+		var leased []*held
+		for _, d := range deliveries {
+			h, err := r.lease(t.Context(), d.ID, 1)
+			if err != nil || h == nil {
+				t.Fatalf("lease: %+v, %v", h, err)
+			}
+			leased = append(leased, h)
+		}
+		for i, h := range leased {
+			if want := map[bool]verdict{true: admitted, false: crowded}[i < 3]; h.Verdict != want {
+				t.Errorf("attempt %d is %q; want %q", i, h.Verdict, want)
+			}
+		}
+		if err := r.Deliver(t.Context(), deliveries[3].ID, 1); err != nil {
+			t.Fatal(err)
+		}
+		d := r.get(deliveries[3].ID)
+		if d.Status != Pending || d.Attempts != 0 || !d.NextAttemptAt.After(r.Now()) || len(r.endpoint.got()) != 0 {
+			t.Errorf("a crowded attempt: %+v; want it later, and not used up", d)
+		}
+		r.advance(lostAfter) // the leases end
+		r.due(3)
+		r.advance(5 * time.Minute)
+		if got := r.count(); got[Delivered] != 5 {
+			t.Errorf("%v", got)
+		}
+	})
+}
+
+func (r *rig) logs() []logRow {
+	r.t.Helper()
+	var all []logRow
+	rows, _ := r.Pool.Query(r.t.Context(), `SELECT DISTINCT delivery_id FROM webhook_delivery_logs`)
+	for rows.Next() {
+		var d id.ID
+		if err := rows.Scan(&d); err != nil {
+			r.t.Fatal(err)
+		}
+		all = append(all, r.logged(d)...)
+	}
+	return all
+}
