@@ -15,9 +15,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -83,28 +81,20 @@ type Sender struct {
 // New makes a sender. With allowLocal it also sends to loopback and by http, for local runs.
 func New(allowLocal bool, now func() time.Time) *Sender {
 	guard := newGuard(allowLocal)
-	return newSender(allowLocal, guard, &net.Dialer{Timeout: connectTimeout, Control: guard.Safe}, now)
+	dialer := &net.Dialer{Timeout: connectTimeout, Control: guard.Safe}
+	return newSender(allowLocal, guard, dialer.DialContext, now)
 }
 
-// newGuard allows public addresses at port 443; local runs may use loopback, at any
-// port, as well.
-func newGuard(allowLocal bool) *ssrf.Guardian {
-	if !allowLocal {
-		return ssrf.New(ssrf.WithPorts(443))
-	}
-	return ssrf.New(ssrf.WithAnyPort(),
-		ssrf.WithAllowedV4Prefixes(netip.MustParsePrefix("127.0.0.0/8")),
-		ssrf.WithAllowedV6Prefixes(netip.MustParsePrefix("::1/128")))
-}
+type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
-func newSender(allowLocal bool, guard *ssrf.Guardian, dialer *net.Dialer, now func() time.Time) *Sender {
+func newSender(allowLocal bool, guard *ssrf.Guardian, dial dialFunc, now func() time.Time) *Sender {
 	return &Sender{
 		guard: guard, allowLocal: allowLocal, timeout: attemptTimeout, now: now,
 		client: &http.Client{
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 			Transport: &http.Transport{
 				Proxy:                  nil, // the guard would see the proxy's address only
-				DialContext:            dialer.DialContext,
+				DialContext:            dial,
 				ForceAttemptHTTP2:      true,
 				DisableCompression:     true, // or a small answer could unpack to a huge one
 				MaxResponseHeaderBytes: maxHeaderBytes,
@@ -144,7 +134,7 @@ func (s *Sender) Send(ctx context.Context, target string, header http.Header, bo
 	defer resp.Body.Close()
 	kept, err := io.ReadAll(io.LimitReader(resp.Body, maxResponseBytes))
 	r := Result{
-		Outcome: classify(resp.StatusCode), Code: resp.StatusCode, Body: readable(string(kept)),
+		Outcome: classify(resp.StatusCode), Code: resp.StatusCode, Body: readable(hush(string(kept), header)),
 		RetryAfter: retryAfter(resp.Header.Get("Retry-After"), s.now()),
 	}
 	if err != nil && r.Outcome == OutcomeDelivered {
@@ -195,13 +185,25 @@ func isTLS(err error) bool {
 		errors.As(err, &alert) && (alert.Op == "remote error" || alert.Op == "local error")
 }
 
-// cause is the error's text without the URL, whose path or query may hold a secret.
+// cause is the error's text without the URL, whose path or query may hold a secret,
+// and without our own address.
 func cause(err error) string {
-	var u *url.Error
+	var (
+		u     *url.Error
+		op    *net.OpError
+		errno syscall.Errno
+	)
 	if errors.As(err, &u) {
 		err = u.Err
 	}
-	return readable(err.Error())
+	switch {
+	case errors.As(err, &op) && errors.As(op.Err, &errno):
+		return op.Op + ": " + errno.Error()
+	case errors.As(err, &op):
+		return readable(op.Op + ": " + op.Err.Error())
+	default:
+		return readable(err.Error())
+	}
 }
 
 func classify(code int) Outcome {
@@ -232,6 +234,30 @@ func retryAfter(value string, now time.Time) time.Duration {
 	return 0
 }
 
+// minHushed is how long a header's value, or a word of it, must be to be masked where
+// an answer repeats it: shorter ones are no secrets.
+const minHushed = 8
+
+// hush masks the values of the merchant's own headers in an answer: endpoints that
+// show what they got would have us keep his credentials.
+func hush(s string, header http.Header) string {
+	for name, values := range header {
+		if reserved(name) {
+			continue
+		}
+		for _, value := range values {
+			for _, word := range append([]string{value}, strings.Fields(value)...) {
+				if len(word) >= minHushed {
+					s = strings.ReplaceAll(s, word, masked)
+				}
+			}
+		}
+	}
+	return s
+}
+
+const masked = "[masked]" // as telemetry.Mask has it
+
 // readable makes a text of others fit for a text column and for people: no secrets
 // that were echoed, no bytes that are not text, and no more than is kept.
 func readable(s string) string {
@@ -242,49 +268,3 @@ func readable(s string) string {
 	}
 	return s
 }
-
-// CheckURL refuses what can't be an endpoint, before anything is looked up. Its errors continue the sentence "the URL …".
-func CheckURL(raw string, allowLocal bool) error {
-	_, err := checkURL(raw, newGuard(allowLocal), allowLocal)
-	return err
-}
-
-// checkURL refuses what can't be an endpoint, before anything is looked up. Its
-// errors continue the sentence "the URL …".
-func checkURL(raw string, guard *ssrf.Guardian, allowLocal bool) (*url.URL, error) {
-	if len(raw) > maxURLBytes {
-		return nil, fmt.Errorf("has more than %d characters", maxURLBytes)
-	}
-	u, err := url.Parse(raw)
-	if err != nil {
-		return nil, errors.New("is malformed")
-	}
-	host := u.Hostname()
-	switch {
-	case u.Scheme != "https" && (u.Scheme != "http" || !allowLocal):
-		return nil, errors.New("must begin with https://")
-	case u.Opaque != "" || host == "":
-		return nil, errors.New("has no host")
-	case u.User != nil:
-		return nil, errors.New("must not hold a user name or password")
-	case u.Fragment != "":
-		return nil, errors.New("must not have a fragment")
-	case strings.Contains(host, "%"):
-		return nil, errors.New("must not name a network zone")
-	case u.Port() != "" && u.Port() != "443" && !allowLocal:
-		return nil, errors.New("must use port 443")
-	}
-	if ip, err := netip.ParseAddr(host); err == nil {
-		if guard.SafeAddr(ip) != nil {
-			return nil, errors.New("does not lead to a public address")
-		}
-	} else if numeric.MatchString(host) {
-		return nil, errors.New("has a number for a host")
-	}
-	return u, nil
-}
-
-// numeric finds hosts that some resolvers take for an IPv4 address in disguise, such
-// as 2130706433 or 0x7f.1: by https://url.spec.whatwg.org/#ends-in-a-number-checker
-// no name ends so.
-var numeric = regexp.MustCompile(`(?i)(^|\.)([0-9]+|0x[0-9a-f]*)\.?$`)

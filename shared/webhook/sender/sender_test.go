@@ -134,7 +134,7 @@ func TestGzipIsNotUnpacked(t *testing.T) {
 	t.Parallel()
 	var bomb bytes.Buffer
 	z := gzip.NewWriter(&bomb)
-	_, _ = z.Write(make([]byte, 50<<20))
+	_, _ = z.Write(make([]byte, 4<<20))
 	_ = z.Close()
 	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if got := r.Header.Get("Accept-Encoding"); got != "" {
@@ -228,7 +228,7 @@ func TestBrokenConnections(t *testing.T) {
 			dialer := &net.Dialer{Resolver: &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 				return nil, net.ErrClosed
 			}}}
-			s = newSender(true, newGuard(true), dialer, s.now)
+			s = newSender(true, newGuard(true), dialer.DialContext, s.now)
 		}
 		if got := send(t, s, c.url); got.Outcome != c.want || got.Code != c.code || got.Error == "" && c.code == 0 {
 			t.Errorf("%s: %+v; want %s, %d", name, got, c.want, c.code)
@@ -243,6 +243,38 @@ func TestErrorsDoNotShowTheURL(t *testing.T) {
 		if got := send(t, local(), url+"/hook?token=hush"); strings.Contains(got.Error, "hush") || strings.Contains(got.Error, "10.0.0.1") {
 			t.Errorf("kept: %q", got.Error)
 		}
+	}
+}
+
+// Nor where we are.
+func TestErrorsDoNotShowOurAddress(t *testing.T) {
+	t.Parallel()
+	reset := raw(t, func(c net.Conn) { _ = c.(*net.TCPConn).SetLinger(0) })
+	handshake := raw(t, func(c net.Conn) { _, _ = c.Write([]byte{21, 3, 3, 0, 2, 2, 40}) }) // a TLS alert
+	for url, want := range map[string]string{"http://" + reset: "connection reset by peer", "https://" + handshake: "handshake failure"} {
+		if got := send(t, local(), url); strings.Contains(got.Error, "127.0.0.1") || !strings.Contains(got.Error, want) {
+			t.Errorf("kept: %q; want %q without an address", got.Error, want)
+		}
+	}
+}
+
+// An endpoint that shows what it got, as debugging ones do.
+func TestOwnHeadersThatAreEchoedAreNotKept(t *testing.T) {
+	t.Parallel()
+	key := v1(bytes.Repeat([]byte{1}, 32))
+	header, err := Header("evt_1", vectorAt, nil, []Key{key}, map[string]string{
+		"Authorization": "Bearer tellnobody", "X-Password": "pass word; longer", "X-Tenant": "shop-1",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprintf(w, "%s|%s|%s|%s|%s", r.Header.Get("Authorization"), strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "),
+			r.Header.Get("X-Password"), r.Header.Get("X-Tenant"), r.Header.Get("webhook-id"))
+	})
+	got, err := local().Send(t.Context(), url, header, nil)
+	if want := "[masked]|[masked]|[masked]|shop-1|evt_1"; err != nil || got.Body != want {
+		t.Errorf("kept: %q, %v; want %q", got.Body, err, want)
 	}
 }
 

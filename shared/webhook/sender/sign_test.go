@@ -135,7 +135,7 @@ func TestSignaturesVerifyThroughARotation(t *testing.T) {
 				Scheme: rapid.SampledFrom([]string{SchemeV1, SchemeV1a}).Draw(t, "scheme"),
 				Secret: rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "secret"),
 			}
-		}), 2, 6, func(k Key) string { return string(k.Secret) }).Draw(t, "keys")
+		}), 2, 4, func(k Key) string { return string(k.Secret) }).Draw(t, "keys")
 		body := rapid.SliceOf(rapid.Byte()).Draw(t, "body")
 		at := time.Unix(rapid.Int64Range(0, 1<<33).Draw(t, "at"), 0)
 		live, stranger := keys[:len(keys)-1], keys[len(keys)-1]
