@@ -9,42 +9,74 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/tollgate/tollgate/shared/config"
+	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/webhook"
 )
 
-// deliveries wires the part of the webhook service that operators need: it makes
-// tasks and attempts nothing itself.
+// deliveries wires the part of the webhook service that operators need to look: it makes
+// no tasks, and attempts nothing itself.
 func (s *session) deliveries(ctx context.Context) (*webhook.Service, error) {
+	c, err := config.Load[webhook.ScheduleConfig](s.settings)
+	if err != nil {
+		return nil, err
+	}
+	schedule, err := webhook.NewSchedule(c.Schedule)
+	if err != nil {
+		return nil, err
+	}
 	db, err := s.db(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &webhook.Service{Pool: db, Now: s.now, NewID: s.newID, Log: slog.New(slog.DiscardHandler)}, nil
+	return &webhook.Service{Pool: db, Now: s.now, NewID: s.newID, Schedule: schedule, Log: slog.New(slog.DiscardHandler)}, nil
+}
+
+// deliveryTasks is the same with the way to make tasks.
+func (s *session) deliveryTasks(ctx context.Context) (*webhook.Service, error) {
+	tasks, err := s.tasks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if tasks.Config().DeliverURL == "" {
+		return nil, errors.New("DELIVER_URL is not set: it is the address of deliverwebhook")
+	}
+	service, err := s.deliveries(ctx)
+	if err != nil {
+		return nil, err
+	}
+	service.Tasks = tasks
+	return service, nil
 }
 
 // deliveryRow is a delivery as it is shown.
 type deliveryRow struct {
-	ID            external[ofDelivery] `json:"id" col:"delivery"`
-	Event         external[ofEvent]    `json:"event_id" col:"event"`
-	EventType     string               `json:"event_type" col:"type"`
-	Status        webhook.Status       `json:"status" col:"status"`
-	Attempts      int                  `json:"attempts" col:"attempts"`
-	LastAttemptAt *time.Time           `json:"last_attempt_at" col:"last attempt"`
-	NextAttemptAt *time.Time           `json:"next_attempt_at" col:"next attempt"`
-	ResponseCode  *int                 `json:"response_code" col:"response"`
-	Endpoint      external[ofEndpoint] `json:"webhook_endpoint_id" col:"endpoint"`
-	Merchant      external[ofMerchant] `json:"merchant_id" col:"merchant"`
-	Payment       external[ofPayment]  `json:"payment_id" col:"payment"`
-	RequestID     string               `json:"request_id"`
+	ID            external[ofDelivery] `db:"id" json:"id" col:"delivery"`
+	Event         external[ofEvent]    `db:"event_id" json:"event_id" col:"event"`
+	EventType     string               `db:"event_type" json:"event_type" col:"type"`
+	Sequence      int64                `db:"sequence" json:"sequence" col:"sequence"`
+	Status        webhook.Status       `db:"status" json:"status" col:"status"`
+	Attempts      int                  `db:"attempt_count" json:"attempts" col:"attempts"`
+	LastAttemptAt *time.Time           `db:"last_attempt_at" json:"last_attempt_at" col:"last attempt"`
+	NextAttemptAt *time.Time           `db:"next_retry_at" json:"next_attempt_at" col:"next attempt"`
+	ResponseCode  *int                 `db:"response_code" json:"response_code" col:"response"`
+	Endpoint      external[ofEndpoint] `db:"webhook_id" json:"webhook_endpoint_id" col:"endpoint"`
+	Merchant      external[ofMerchant] `db:"merchant_id" json:"merchant_id" col:"merchant"`
+	Payment       *external[ofPayment] `db:"transaction_id" json:"payment_id" col:"payment"` // nil if it is not about one
+	RequestID     string               `db:"request_id" json:"request_id"`
 }
 
 func deliveryRowOf(d webhook.Delivery) deliveryRow {
-	return deliveryRow{
-		ID: external[ofDelivery]{d.ID}, Event: external[ofEvent]{d.EventID}, EventType: d.EventType, Status: d.Status,
+	row := deliveryRow{
+		ID: external[ofDelivery]{d.ID}, Event: external[ofEvent]{d.EventID}, EventType: d.EventType, Sequence: d.Sequence, Status: d.Status,
 		Attempts: d.Attempts, LastAttemptAt: d.LastAttemptAt, NextAttemptAt: d.NextAttemptAt, ResponseCode: d.ResponseCode,
 		Endpoint: external[ofEndpoint]{d.EndpointID}, Merchant: external[ofMerchant]{d.MerchantID},
-		Payment: external[ofPayment]{d.PaymentID}, RequestID: d.RequestID,
+		RequestID: d.RequestID,
 	}
+	if d.PaymentID != nil {
+		row.Payment = &external[ofPayment]{*d.PaymentID}
+	}
+	return row
 }
 
 const (
@@ -63,15 +95,31 @@ func limitFlag(f *flag.FlagSet) (read func() (int, error)) {
 	}
 }
 
+// What never reached its endpoint, whether it is still tried, waits or was given up. Of an endpoint that was removed
+// nobody misses anything.
+const selectUndelivered = `
+	SELECT d.id, d.event_id, d.event_type, d.sequence, d.status, d.attempt_count, d.last_attempt_at, d.next_retry_at,
+		d.response_code, d.webhook_id, d.merchant_id, d.transaction_id, d.request_id
+	FROM webhook_deliveries d JOIN webhook_endpoints w ON w.id = d.webhook_id
+	WHERE d.delivered_at IS NULL AND w.deleted_at IS NULL
+	  AND ($1::uuid IS NULL OR d.merchant_id = $1) AND ($2::uuid IS NULL OR d.webhook_id = $2)
+	ORDER BY d.event_created_at, d.event_id LIMIT $3`
+
 func deliveriesList(f *flag.FlagSet) action {
-	exhausted, limit := f.Bool("exhausted", false, ""), limitFlag(f)
+	exhausted, undelivered, limit := f.Bool("exhausted", false, ""), f.Bool("undelivered", false, ""), limitFlag(f)
+	merchant, endpoint := f.String("merchant", "", ""), f.String("endpoint", "", "")
 	return func(ctx context.Context, s *session, _ []string) (result, error) {
 		n, err := limit()
 		if err != nil {
 			return nil, err
 		}
-		if !*exhausted {
-			return nil, usageError("give --exhausted; what is still to be tried is in scripts/ops tasks list --queue webhooks")
+		switch {
+		case *undelivered && !*exhausted:
+			return s.undelivered(ctx, *merchant, *endpoint, n)
+		case !*exhausted || *undelivered:
+			return nil, usageError("give --undelivered or --exhausted; what is still to be tried is in scripts/ops tasks list --queue webhooks, too")
+		case *merchant != "" || *endpoint != "":
+			return nil, usageError("--merchant and --endpoint go with --undelivered")
 		}
 		service, err := s.deliveries(ctx)
 		if err != nil {
@@ -84,6 +132,19 @@ func deliveriesList(f *flag.FlagSet) action {
 		}
 		return shown, err
 	}
+}
+
+func (s *session) undelivered(ctx context.Context, merchant, endpoint string, limit int) (result, error) {
+	ofWhom, err := optionalID[ofMerchant](merchant)
+	if err != nil {
+		return nil, err
+	}
+	where, err := optionalID[ofEndpoint](endpoint)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := query[deliveryRow](ctx, s, selectUndelivered, ofWhom, where, limit)
+	return list[deliveryRow]{rows, "Everything was delivered."}, err
 }
 
 // attemptRow is an attempt at a delivery.
@@ -150,19 +211,11 @@ func deliveriesRedeliver(*flag.FlagSet) action {
 		if err != nil {
 			return nil, err
 		}
-		tasks, err := s.tasks(ctx)
+		service, err := s.deliveryTasks(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if tasks.Config().DeliverURL == "" {
-			return nil, errors.New("DELIVER_URL is not set: it is the address of deliverwebhook")
-		}
-		service, err := s.deliveries(ctx)
-		if err != nil {
-			return nil, err
-		}
-		service.Tasks = tasks
-		d, err := service.Redeliver(ctx, delivery.ID)
+		d, err := service.Redeliver(ctx, id.ID{}, delivery.ID)
 		if err != nil {
 			return nil, err
 		}

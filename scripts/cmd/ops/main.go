@@ -90,7 +90,7 @@ type command struct {
 // An action does what the command is for, with as many arguments as it asks for.
 type action func(ctx context.Context, s *session, args []string) (result, error)
 
-// A result is printed as text, or marshalled to JSON.
+// A result is printed as text, or marshalled to JSON. Without one the command has said everything.
 type result interface {
 	text(io.Writer) error
 }
@@ -106,9 +106,14 @@ var commands = []command{
 	{"keys revoke", []string{"KEY"}, "", "refuse an API key from now on", keysRevoke},
 	{"tasks list", nil, "[--queue QUEUE]", "list the tasks that wait, by the time they are due", tasksList},
 	{"tasks run", []string{"TASK"}, "[--queue QUEUE]", "run a task now, whenever it is due", tasksRun},
-	{"deliveries list", nil, "--exhausted [--limit N]", "list the webhook deliveries that were given up, the latest first", deliveriesList},
+	{"deliveries list", nil, "--undelivered|--exhausted [--merchant MERCHANT] [--endpoint ENDPOINT] [--limit N]", "list what never reached its endpoint, the oldest first, or what was given up, the latest first", deliveriesList},
 	{"deliveries show", []string{"DELIVERY"}, "", "show a delivery with all its attempts", deliveriesShow},
-	{"deliveries redeliver", []string{"DELIVERY"}, "", "give a delivery that was given up another attempt, by a new task", deliveriesRedeliver},
+	{"deliveries redeliver", []string{"DELIVERY"}, "", "give a delivery that is over, well or not, another attempt, by a new task", deliveriesRedeliver},
+	{"endpoints list", nil, "[--merchant MERCHANT] [--failing] [--limit N]", "list the webhook endpoints and how they answer, the newest first", endpointsList},
+	{"replays start", []string{"ENDPOINT"}, "--since WHEN [--until WHEN] [--events TYPE,TYPE…] [--all]", "send an endpoint again what it did not get, or with --all everything; WHEN is a time or how long ago, such as 60h", replaysStart},
+	{"replays list", []string{"MERCHANT"}, "[--endpoint ENDPOINT] [--limit N]", "list the merchant's replays, the latest first", replaysList},
+	{"replays show", []string{"REPLAY"}, "", "show how far a replay is", replaysShow},
+	{"replays cancel", []string{"REPLAY"}, "", "stop a replay; what it did not get to stays undelivered", replaysCancel},
 	{"circuits list", nil, "", "show whether the providers are called, and why not", circuitsList},
 	{"circuits force-open", []string{"PROVIDER"}, "--why TEXT [--by NAME]", "call the provider no more, until reset", circuitsForceOpen},
 	{"circuits force-closed", []string{"PROVIDER"}, "--why TEXT [--by NAME]", "call the provider whatever happens, until reset", circuitsForceClosed},
@@ -141,8 +146,9 @@ func (c command) run(ctx context.Context, w world, args []string) error {
 		return err
 	}
 	defer s.close()
+	s.asJSON = *asJSON
 	r, err := do(ctx, s, positional)
-	if err != nil {
+	if err != nil || r == nil {
 		return err
 	}
 	if *asJSON {

@@ -14,6 +14,7 @@ import (
 	"github.com/tollgate/tollgate/shared/merchant"
 	"github.com/tollgate/tollgate/shared/postgres"
 	"github.com/tollgate/tollgate/shared/webhook"
+	"github.com/tollgate/tollgate/shared/webhook/endpoint"
 	"github.com/tollgate/tollgate/shared/webhook/seal"
 )
 
@@ -70,7 +71,7 @@ func merchantsCreate(f *flag.FlagSet) action {
 				return nil
 			}
 			endpoints.DB = tx
-			e, secret, err := endpoints.Create(ctx, m.ID, webhook.NewEndpoint{URL: *url})
+			e, secret, err := endpoints.Create(ctx, m.ID, endpoint.New{URL: *url})
 			made.Endpoint.ID, made.Secret = e.ID, secret.Reveal()
 			return err
 		})
@@ -80,7 +81,7 @@ func merchantsCreate(f *flag.FlagSet) action {
 
 // endpoints wires the store of endpoints, which needs the key that seals their
 // secrets, if there is an endpoint to be made.
-func (s *session) endpoints(url string) (*webhook.Endpoints, error) {
+func (s *session) endpoints(url string) (*endpoint.Service, error) {
 	if url == "" {
 		return nil, nil
 	}
@@ -92,7 +93,7 @@ func (s *session) endpoints(url string) (*webhook.Endpoints, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &webhook.Endpoints{Now: s.now, NewID: s.newID, Sealer: sealer, AllowLocal: c.AllowLocal}, nil
+	return &endpoint.Service{Now: s.now, NewID: s.newID, Sealer: sealer, AllowLocal: c.AllowLocal}, nil
 }
 
 type merchantRow struct {

@@ -18,6 +18,7 @@ type (
 	ofKey      struct{}
 	ofEndpoint struct{}
 	ofDelivery struct{}
+	ofReplay   struct{}
 )
 
 func (ofPayment) prefix() id.Prefix  { return id.Payment }
@@ -27,6 +28,7 @@ func (ofMerchant) prefix() id.Prefix { return id.Merchant }
 func (ofKey) prefix() id.Prefix      { return merchant.KeyPrefix }
 func (ofEndpoint) prefix() id.Prefix { return id.Endpoint }
 func (ofDelivery) prefix() id.Prefix { return id.Delivery }
+func (ofReplay) prefix() id.Prefix   { return id.Replay }
 
 // external is an identifier that is read as the database has it and shown as
 // merchants know it.

@@ -60,7 +60,7 @@ type rig struct {
 	pool     *pgxpool.Pool
 	payments *payment.Service
 	webhooks *webhook.Service
-	endpoint *endpoint
+	endpoint *receiver
 	control  *control.Memory
 	keys     int
 }
@@ -68,7 +68,7 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	c := clock.NewFrozen(epoch)
-	r := &rig{t: t, root: t.TempDir(), clock: c, endpoint: newEndpoint(t), control: control.NewMemory()}
+	r := &rig{t: t, root: t.TempDir(), clock: c, endpoint: newReceiver(t), control: control.NewMemory()}
 	clockServer := httptest.NewServer(c.Handler())
 	t.Cleanup(clockServer.Close)
 	controlServer := httptest.NewServer(controlplane.Handler(r.control))
@@ -172,7 +172,7 @@ func (r *rig) work(w http.ResponseWriter, req *http.Request) {
 	case "/deliver":
 		var task webhook.Task
 		if err = json.NewDecoder(req.Body).Decode(&task); err == nil {
-			err = r.webhooks.Deliver(req.Context(), task.DeliveryID, task.Attempt)
+			err = r.webhooks.Do(req.Context(), task)
 		}
 	}
 	if err != nil {
@@ -299,8 +299,8 @@ func (r *rig) notify(paymentID string) {
 	}
 }
 
-// endpoint is a merchant's, up or down.
-type endpoint struct {
+// receiver is a merchant's endpoint, up or down.
+type receiver struct {
 	url string
 
 	mu   sync.Mutex
@@ -308,8 +308,8 @@ type endpoint struct {
 	got  int
 }
 
-func newEndpoint(t *testing.T) *endpoint {
-	e := &endpoint{}
+func newReceiver(t *testing.T) *receiver {
+	e := &receiver{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		_, _ = io.Copy(io.Discard, req.Body)
 		e.mu.Lock()
@@ -326,13 +326,13 @@ func newEndpoint(t *testing.T) *endpoint {
 	return e
 }
 
-func (e *endpoint) setDown(down bool) {
+func (e *receiver) setDown(down bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.down = down
 }
 
-func (e *endpoint) received() int {
+func (e *receiver) received() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.got

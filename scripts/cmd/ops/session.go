@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -71,6 +72,8 @@ type session struct {
 	newID    func() id.ID
 	user     string // who runs the command, as far as the machine says
 	local    bool
+	out      io.Writer // for what a command says before it ends
+	asJSON   bool
 
 	pool    *pgxpool.Pool
 	closers []func()
@@ -90,7 +93,7 @@ func open(w world, t target) (*session, error) {
 		}
 		return w.lookup(name)
 	}
-	s := &session{settings: given, now: w.now}
+	s := &session{settings: given, now: w.now, out: w.out}
 	s.user, _ = w.lookup("USER")
 	if !names(given) {
 		local, err := readState(filepath.Join(w.root, stateFile))
