@@ -15,7 +15,7 @@ import (
 	"github.com/tollgate/tollgate/shared/outbox"
 	"github.com/tollgate/tollgate/shared/outbox/outboxtest"
 	"github.com/tollgate/tollgate/shared/telemetry"
-	"github.com/tollgate/tollgate/shared/webhook"
+	"github.com/tollgate/tollgate/shared/webhook/endpoint"
 	"github.com/tollgate/tollgate/shared/webhook/seal"
 )
 
@@ -31,11 +31,11 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{World: apitest.New(t)}
 	w.answers(http.StatusOK)
-	endpoint := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	shop := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w.posts.Add(1)
 		(*w.endpoint.Load())(rw, r)
 	}))
-	t.Cleanup(endpoint.Close)
+	t.Cleanup(shop.Close)
 	key := telemetry.Secret(base64.StdEncoding.EncodeToString(make([]byte, 32)))
 	w.Config["WEBHOOK_SEALING_KEY"], w.Config["WEBHOOK_ALLOW_LOCAL"] = key.Reveal(), "true"
 
@@ -43,8 +43,8 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	endpoints := webhook.Endpoints{DB: w.Pool, Now: w.Env.Now, NewID: w.Env.NewID, Sealer: sealer, AllowLocal: true}
-	made, _, err := endpoints.Create(t.Context(), w.Shop, webhook.NewEndpoint{URL: endpoint.URL})
+	endpoints := endpoint.Service{DB: w.Pool, Now: w.Env.Now, NewID: w.Env.NewID, Sealer: sealer, AllowLocal: true}
+	made, _, err := endpoints.Create(t.Context(), w.Shop, endpoint.New{URL: shop.URL})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,9 +18,7 @@ func TestNotifyMakesOneDeliveryPerSubscriber(t *testing.T) {
 	disabled, _ := r.subscribe(r.endpoint.URL + "/disabled")
 	r.exec(`UPDATE webhook_endpoints SET enabled = false, disabled_at = updated_at, disabled_by = 'merchant' WHERE id = $1`, disabled.ID)
 	stranger := outboxtest.Merchant(t, r.Pool, r.NewID, r.Now())
-	if _, _, err := r.endpoints.Create(t.Context(), stranger, NewEndpoint{URL: r.endpoint.URL}); err != nil {
-		t.Fatal(err)
-	}
+	r.subscribeAs(stranger, r.endpoint.URL)
 
 	e := r.event()
 	made := r.notified(e)

@@ -39,14 +39,13 @@ var testKey = telemetry.Secret(base64.StdEncoding.EncodeToString(bytes.Repeat([]
 // clock that stands still until it is moved, and the endpoint of a merchant.
 type rig struct {
 	*Service
-	t         *testing.T
-	clock     *clock.Clock
-	queue     *cloudtasks.Server
-	endpoints *Endpoints
-	endpoint  *receiver
-	merchant  id.ID
-	payment   id.ID
-	log       *lockedBuffer
+	t        *testing.T
+	clock    *clock.Clock
+	queue    *cloudtasks.Server
+	endpoint *receiver
+	merchant id.ID
+	payment  id.ID
+	log      *lockedBuffer
 }
 
 func newRig(t *testing.T) *rig {
@@ -80,7 +79,6 @@ func newRig(t *testing.T) *rig {
 		Log: telemetry.NewLogger(r.log, slog.LevelDebug, "test"), Sealer: sealer,
 		Sender: sender.New(true, c.Now),
 	}
-	r.endpoints = &Endpoints{DB: db, Now: c.Now, NewID: newID, Sealer: sealer, AllowLocal: true}
 	r.merchant = outboxtest.Merchant(t, db, newID, c.Now())
 	r.payment = outboxtest.Payment(t, db, r.merchant, newID, c.Now())
 	return r
@@ -114,13 +112,31 @@ func (r *rig) work(w http.ResponseWriter, req *http.Request) {
 }
 
 // subscribe makes an endpoint of the rig's merchant that leads to url.
-func (r *rig) subscribe(url string, types ...string) (Endpoint, telemetry.Secret) {
+func (r *rig) subscribe(url string, types ...string) (subscriber endpointRow, secret telemetry.Secret) {
 	r.t.Helper()
-	e, secret, err := r.endpoints.Create(r.t.Context(), r.merchant, NewEndpoint{URL: url, EventTypes: types})
+	return r.subscribeAs(r.merchant, url, types...)
+}
+
+type endpointRow struct{ ID, MerchantID id.ID }
+
+// subscribeAs is subscribe for any merchant. It inserts the rows that package endpoint
+// would, which is above this one.
+func (r *rig) subscribeAs(merchant id.ID, url string, types ...string) (endpointRow, telemetry.Secret) {
+	r.t.Helper()
+	e := endpointRow{ID: r.NewID(), MerchantID: merchant}
+	secret, err := sender.NewSecret(nil)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return e, secret
+	sealed, err := r.Sealer.Seal(r.t.Context(), e.ID, secret)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.exec(`INSERT INTO webhook_endpoints (id, merchant_id, url, enabled, event_types, created_at, updated_at)
+		VALUES ($1, $2, $3, true, $4, $5, $5)`, e.ID, merchant, url, append([]string{}, types...), r.Now())
+	r.exec(`INSERT INTO webhook_endpoint_secrets (id, endpoint_id, sealed, created_at) VALUES ($1, $2, $3, $4)`,
+		r.NewID(), e.ID, sealed, r.Now())
+	return e, sender.Spell(secret)
 }
 
 // event commits an event of the rig's payment.

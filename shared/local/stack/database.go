@@ -12,7 +12,7 @@ import (
 	"github.com/tollgate/tollgate/shared/postgres/migrations"
 	"github.com/tollgate/tollgate/shared/postgres/pglocal"
 	"github.com/tollgate/tollgate/shared/telemetry"
-	"github.com/tollgate/tollgate/shared/webhook"
+	"github.com/tollgate/tollgate/shared/webhook/endpoint"
 	"github.com/tollgate/tollgate/shared/webhook/seal"
 )
 
@@ -75,7 +75,7 @@ func (s *Stack) CreateEndpoint(ctx context.Context, merchantID id.ID, url string
 	if err != nil {
 		return "", err
 	}
-	endpoints := webhook.Endpoints{DB: s.DB, Now: s.Clock.Now, NewID: s.newID, Sealer: sealer, AllowLocal: true}
-	_, text, err := endpoints.Create(ctx, merchantID, webhook.NewEndpoint{URL: url})
+	endpoints := endpoint.Service{DB: s.DB, Now: s.Clock.Now, NewID: s.newID, Sealer: sealer, AllowLocal: true}
+	_, text, err := endpoints.Create(ctx, merchantID, endpoint.New{URL: url})
 	return text.Reveal(), err
 }
