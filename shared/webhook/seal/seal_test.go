@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tollgate/tollgate/shared/config"
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/telemetry"
 	"github.com/tollgate/tollgate/shared/webhook/seal/sealtest"
@@ -142,6 +143,15 @@ func TestMalformedKeysAreRefused(t *testing.T) {
 	}
 	if _, err := Open(t.Context(), Config{KMSKey: production, Keys: "short"}, time.Now, kms.Options...); err == nil {
 		t.Error("a malformed local key is taken beside KMS")
+	}
+}
+
+func TestConfiguration(t *testing.T) {
+	t.Parallel()
+	type settings struct{ Seal Config } // as functions have it
+	got, err := config.Load[settings](config.Map(map[string]string{"WEBHOOK_SEALING_KEY": key(1), "WEBHOOK_KMS_KEY": production}))
+	if err != nil || got.Seal.Keys.Reveal() != key(1) || got.Seal.KMSKey != production {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 

@@ -32,8 +32,13 @@ const (
 	connectTimeout   = 5 * time.Second
 	maxResponseBytes = 4 << 10 // what is read of an answer, and kept
 	maxHeaderBytes   = 16 << 10
-	maxConnections   = 32 // to one host
-	maxURLBytes      = 2048
+
+	// An instance makes fewer attempts at a time, and an endpoint fewer still, so it is
+	// never one merchant who waits for another's at a host that they share.
+	maxConnections = 256 // to one host
+	maxIdle        = 256 // kept, of all hosts
+	maxIdlePerHost = 32  // of one, as much as an endpoint uses at a time and some
+	maxURLBytes    = 2048
 )
 
 // UserAgent is the header of that name.
@@ -99,7 +104,8 @@ func newSender(allowLocal bool, guard *ssrf.Guardian, dial dialFunc, now func() 
 				DisableCompression:     true, // or a small answer could unpack to a huge one
 				MaxResponseHeaderBytes: maxHeaderBytes,
 				MaxConnsPerHost:        maxConnections,
-				MaxIdleConns:           100,
+				MaxIdleConns:           maxIdle,
+				MaxIdleConnsPerHost:    maxIdlePerHost,
 				IdleConnTimeout:        30 * time.Second,
 				TLSHandshakeTimeout:    connectTimeout,
 				TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"log"
@@ -218,6 +219,7 @@ func TestBrokenConnections(t *testing.T) {
 		"not HTTP":                   {"http://" + says("SSH-2.0-x\r\n"), OutcomeConnection, 0},
 		"not TLS":                    {"https://" + says("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), OutcomeTLS, 0},
 		"an unknown authority":       {untrusted.URL, OutcomeTLS, 0},
+		"endless hints":              {"http://" + says(strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", 10_000)), OutcomeConnection, 0},
 		"endless headers":            {"http://" + says("HTTP/1.1 200 OK\r\nX: "+strings.Repeat("x", 64<<10)+"\r\n\r\n"), OutcomeConnection, 0},
 		"a 2xx that breaks off":      {"http://" + says("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nok"), OutcomeConnection, 200},
 		"a 5xx that breaks off":      {"http://" + says("HTTP/1.1 500 Oh\r\nContent-Length: 10\r\n\r\noh"), OutcomeStatus5xx, 500},
@@ -333,4 +335,62 @@ func FuzzRetryAfter(f *testing.F) {
 			t.Errorf("%q is %v", value, got)
 		}
 	})
+}
+
+// Most endpoints speak HTTP/2, where the bounds are kept by other code.
+func TestHTTP2(t *testing.T) {
+	t.Parallel()
+	var s *Sender
+	var last http.Header
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		last = r.Header
+		switch {
+		case r.ProtoMajor != 2:
+			t.Errorf("the endpoint is spoken to by %s", r.Proto)
+		case r.URL.Path == "/headers":
+			for i := range 64 {
+				w.Header().Set(fmt.Sprintf("X-%d", i), strings.Repeat("x", 1<<10))
+			}
+		case r.URL.Path == "/large":
+			_, _ = w.Write(bytes.Repeat([]byte("x"), 1<<20))
+		case r.URL.Path == "/redirect":
+			http.Redirect(w, r, "/large", http.StatusPermanentRedirect)
+		case r.URL.Path == "/abort":
+			_, _ = io.WriteString(w, "o")
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		case r.URL.Path == "/hang":
+			<-r.Context().Done()
+		}
+	}))
+	server.EnableHTTP2 = true
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	s = local()
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	s.client.Transport.(*http.Transport).TLSClientConfig.RootCAs = roots
+
+	key, body := v1(bytes.Repeat([]byte{1}, 32)), []byte("{}")
+	header, err := Header("evt_1", vectorAt, body, []Key{key}, map[string]string{"X-Api-Key": "k"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]Outcome{
+		"/": OutcomeDelivered, "/headers": OutcomeConnection, "/large": OutcomeDelivered, "/redirect": OutcomeStatus3xx, "/abort": OutcomeConnection,
+	} {
+		got, err := s.Send(t.Context(), server.URL+path, header, body)
+		if err != nil || got.Outcome != want || len(got.Body) > maxResponseBytes || strings.Contains(got.Error, "127.0.0.1") {
+			t.Errorf("%s: %s %q, %d bytes kept, %v; want %s", path, got.Outcome, got.Error, len(got.Body), err, want)
+		}
+		if err := verify(key.Spell(), last, body); err != nil || last.Get("X-Api-Key") != "k" || len(last["Idempotency-Key"]) != 0 {
+			t.Errorf("%s: the endpoint got %v, which %v", path, last, err)
+		}
+	}
+	s.timeout = 100 * time.Millisecond
+	if got, err := s.Send(t.Context(), server.URL+"/hang", header, body); err != nil || got.Outcome != OutcomeTimeout {
+		t.Errorf("/hang: %+v, %v", got, err)
+	}
 }

@@ -125,6 +125,21 @@ func TestSignaturesAgreeWithThePublicLibrary(t *testing.T) {
 	})
 }
 
+// Its check of the age reads the real clock.
+func TestThePublicLibraryTakesFreshSignaturesAlone(t *testing.T) {
+	t.Parallel()
+	key, body := v1(bytes.Repeat([]byte{1}, 32)), []byte("{}")
+	w, err := standardwebhooks.NewWebhook(key.Spell().Reveal())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for age, fresh := range map[time.Duration]bool{0: true, 4 * time.Minute: true, 6 * time.Minute: false, -6 * time.Minute: false} {
+		if err := w.Verify(body, signed("evt_1", time.Now().Add(-age), body, key)); (err == nil) != fresh {
+			t.Errorf("%v old: %v; want it taken: %v", age, err, fresh)
+		}
+	}
+}
+
 // In a rotation, also from one scheme to the other, whoever has any of the keys can
 // verify, and nobody else.
 func TestSignaturesVerifyThroughARotation(t *testing.T) {
