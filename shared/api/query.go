@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -36,7 +37,7 @@ func ReadQuery(r *http.Request, names ...string) *Query {
 			return q
 		}
 		if !slices.Contains(names, name) {
-			q.fault(join("", name), "is not a parameter of this request; it takes %s", strings.Join(names, ", "))
+			q.fault(join("", name), "is not a parameter of this request; it takes %s", cmp.Or(strings.Join(names, ", "), "none"))
 		}
 	}
 	return q
@@ -116,6 +117,28 @@ func (q *Query) Time(name string) time.Time {
 		return time.Time{}
 	}
 	return t
+}
+
+// Bool is true or false, false if it is not given.
+func (q *Query) Bool(name string) bool {
+	s := q.String(name)
+	if s != "" && s != "true" && s != "false" {
+		q.fault(name, "must be true or false")
+	}
+	return s == "true"
+}
+
+// ID is an identifier of the kind, zero if it is not given.
+func (q *Query) ID(name string, kind id.Prefix) id.ID {
+	s := q.String(name)
+	if s == "" {
+		return id.ID{}
+	}
+	u, err := kind.Parse(s)
+	if err != nil {
+		q.fault(name, "must be an identifier of the form %s_…", kind)
+	}
+	return u
 }
 
 // PathID is the identifier at {id} in the path. What is no identifier names nothing,

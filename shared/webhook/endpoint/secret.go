@@ -9,6 +9,7 @@ import (
 
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/id"
+	"github.com/tollgate/tollgate/shared/postgres"
 	"github.com/tollgate/tollgate/shared/telemetry"
 	"github.com/tollgate/tollgate/shared/webhook/sender"
 )
@@ -18,80 +19,89 @@ const (
 	DefaultOverlap = 24 * time.Hour
 	MaxOverlap     = 7 * 24 * time.Hour
 
-	// maxSecrets bounds the signatures that an event carries.
-	maxSecrets = 5
+	// maxSigning bounds the signatures that an event carries.
+	maxSigning = 5
 )
 
-// Secret is a signing secret of an endpoint, without the secret.
-type Secret struct {
-	CreatedAt time.Time  `db:"created_at"`
-	ExpiresAt *time.Time `db:"expires_at"` // nil for the current one
+// Rotation is what a rotation made.
+type Rotation struct {
+	Signature string           // scheme
+	Key       telemetry.Secret // the new secret of scheme v1, or public key of v1a
+	Signing   []Signing        // the keys that sign now, the newest first
 }
 
-// RotateSecret makes an endpoint a new signing secret of the scheme it has. The ones
-// before it go on signing beside it for the overlap, or until they end by an earlier
-// rotation; with an overlap of 0 they end now. An endpoint may have five that sign: one
-// more is invalid_state. The new secret is returned, and in which times all of them sign,
-// the newest first.
-func (s *Service) RotateSecret(ctx context.Context, merchant, endpoint id.ID, overlap time.Duration) (telemetry.Secret, []Secret, error) {
+// Signing is a key that signs, without the key.
+type Signing struct {
+	CreatedAt time.Time  `db:"created_at"`
+	ExpiresAt *time.Time `db:"expires_at"` // nil for the newest
+}
+
+// RotateSecret makes an endpoint a new signing key of the scheme it has. The ones before
+// it go on signing beside it for the overlap, or until an earlier rotation ends them; with
+// an overlap of 0 they end now. Five may sign at a time: one more is invalid_state.
+func (s *Service) RotateSecret(ctx context.Context, merchant, endpoint id.ID, overlap time.Duration) (Rotation, error) {
 	if overlap < 0 || overlap > MaxOverlap {
-		return "", nil, fault.Invalid("overlap_seconds", "must be between 0 and %d, which is 7 days", int64(MaxOverlap/time.Second))
+		return Rotation{}, fault.Invalid("overlap_seconds", "must be between 0 and %d, which is 7 days", int64(MaxOverlap/time.Second))
 	}
-	var key sender.Key
-	var live []Secret
-	now := s.Now()
+	var scheme string
+	err := s.DB.QueryRow(ctx, selectScheme, endpoint, merchant).Scan(&scheme)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Rotation{}, none(endpoint)
+	}
+	if err != nil {
+		return Rotation{}, fault.Wrap(err, "read a webhook endpoint")
+	}
 	// Sealed before the transaction, which must not wait for the network.
-	e, err := s.Get(ctx, merchant, endpoint)
+	key, sealed, err := s.newKey(ctx, endpoint, scheme)
 	if err != nil {
-		return "", nil, err
+		return Rotation{}, err
 	}
-	key, sealed, err := s.newKey(ctx, endpoint, e.Signature)
-	if err != nil {
-		return "", nil, err
-	}
+	signing, err := s.rotate(ctx, merchant, endpoint, sealed, overlap)
+	return Rotation{Signature: scheme, Key: key.Spell(), Signing: signing}, err
+}
+
+func (s *Service) rotate(ctx context.Context, merchant, endpoint id.ID, sealed []byte, overlap time.Duration) (signing []Signing, err error) {
+	now := s.Now()
 	err = pgx.BeginFunc(ctx, s.DB, func(tx pgx.Tx) error {
 		if err := tx.QueryRow(ctx, lockEndpoint, endpoint, merchant, now).Scan(nil); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, endSecrets, endpoint, now.Add(overlap)); err != nil {
+		var b pgx.Batch
+		b.Queue(endSecrets, endpoint, now.Add(overlap))
+		b.Queue(destroyExpired, endpoint, now)
+		b.Queue(insertSecret, s.NewID(), endpoint, sealed, now)
+		b.Queue(selectSigning, endpoint).Query(func(rows pgx.Rows) (err error) {
+			signing, err = pgx.CollectRows(rows, pgx.RowToStructByName[Signing])
+			return err
+		})
+		if err := postgres.Pipeline(ctx, tx, &b); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, destroyExpired, endpoint, now); err != nil {
-			return err
-		}
-		if _, err := tx.Exec(ctx, insertSecret, s.NewID(), endpoint, sealed, now); err != nil {
-			return err
-		}
-		rows, _ := tx.Query(ctx, selectSecrets, endpoint) // CollectRows returns the error
-		if live, err = pgx.CollectRows(rows, pgx.RowToStructByName[Secret]); err != nil {
-			return err
-		}
-		if len(live) > maxSecrets {
-			return tooManySecrets(live)
+		if len(signing) > maxSigning {
+			return tooMany(signing)
 		}
 		return nil
 	})
-	var f *fault.Error
+	var refused *fault.Error
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return "", nil, none(endpoint)
-	case errors.As(err, &f):
-		return "", nil, err
-	case err != nil:
-		return "", nil, fault.Wrap(err, "rotate a signing secret")
+		return nil, none(endpoint)
+	case errors.As(err, &refused):
+		return nil, refused
+	default:
+		return signing, fault.Wrap(err, "rotate a signing secret")
 	}
-	return key.Spell(), live, nil
 }
 
-func tooManySecrets(live []Secret) error {
-	first := live[1].ExpiresAt
-	for _, s := range live[2:] {
+func tooMany(signing []Signing) error {
+	first := signing[1].ExpiresAt
+	for _, s := range signing[2:] {
 		if s.ExpiresAt.Before(*first) {
 			first = s.ExpiresAt
 		}
 	}
 	return fault.New(fault.InvalidState, "The endpoint has %d secrets that sign, and can't have more. The next of them ends at %s; "+
-		"rotate after that, or with overlap_seconds 0, which ends all of them now.", maxSecrets, first.UTC().Format(time.RFC3339))
+		"rotate after that, or with overlap_seconds 0, which ends all of them now.", maxSigning, first.UTC().Format(time.RFC3339))
 }
 
 // newKey makes a signing key of the scheme, and seals it for the endpoint.

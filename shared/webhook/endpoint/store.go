@@ -77,6 +77,7 @@ const selectWaited = `
 	WHERE webhook_id = $1 AND delivered_at IS NULL AND status = 'ABANDONED' AND updated_at >= $2`
 
 const (
+	selectScheme = `SELECT signature` + ofMerchant
 	lockEndpoint = `
 		UPDATE webhook_endpoints SET updated_at = $3
 		WHERE id = $1 AND merchant_id = $2 AND deleted_at IS NULL RETURNING true`
@@ -84,7 +85,7 @@ const (
 		UPDATE webhook_endpoint_secrets SET expires_at = least(expires_at, $2::timestamptz) WHERE endpoint_id = $1`
 	destroyExpired = `DELETE FROM webhook_endpoint_secrets WHERE endpoint_id = $1 AND expires_at <= $2`
 	insertSecret   = `INSERT INTO webhook_endpoint_secrets (id, endpoint_id, sealed, created_at) VALUES ($1, $2, $3, $4)`
-	selectSecrets  = `
+	selectSigning  = `
 		SELECT created_at, expires_at FROM webhook_endpoint_secrets
 		WHERE endpoint_id = $1 ORDER BY created_at DESC, id DESC`
 )
