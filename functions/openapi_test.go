@@ -2,14 +2,12 @@
 package functions_test
 
 import (
-	"encoding/json"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"maps"
 	"os"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -20,6 +18,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tollgate/tollgate/shared/api/apitest"
+	"github.com/tollgate/tollgate/shared/event"
+	"github.com/tollgate/tollgate/shared/event/eventtest"
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/payment"
 	"github.com/tollgate/tollgate/shared/provider"
@@ -149,8 +149,8 @@ func TestTheContractHasEveryStatusAndEvent(t *testing.T) {
 	for _, s := range payment.Statuses() {
 		statuses = append(statuses, string(s))
 	}
-	for _, e := range payment.EventTypes() {
-		events = append(events, e)
+	for _, e := range event.Types() {
+		events = append(events, e.Name)
 	}
 	if diff := cmp.Diff(statuses, enum(t, "Status")); diff != "" {
 		t.Errorf("statuses (-) and the contract's (+):\n%s", diff)
@@ -183,28 +183,9 @@ func TestAnswersAreAsTheContractHasThem(t *testing.T) {
 
 func TestEventsAreAsTheContractHasThem(t *testing.T) {
 	t.Parallel()
-	e := payment.Event{}
-	e.Data.Refund = &payment.RefundView{}
-	for name, of := range map[string]reflect.Type{"Event": nil, "data": reflect.TypeOf(e.Data)} {
-		schema := apitest.Spec(t).Components.Schemas["Event"].Value
-		body, err := json.Marshal(e)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if of != nil {
-			schema = schema.Properties["data"].Value
-			if body, err = json.Marshal(e.Data); err != nil {
-				t.Fatal(err)
-			}
-		}
-		var members map[string]any
-		if err := json.Unmarshal(body, &members); err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(slices.Sorted(maps.Keys(members)), slices.Sorted(maps.Keys(schema.Properties))); diff != "" {
-			t.Errorf("%s has the members (-), in the contract (+):\n%s", name, diff)
-		}
-	}
+	spec := apitest.Spec(t)
+	eventtest.MatchSpec(t, spec, "Event", event.Schema(), "data.payment.refunds", "data.payment.events", "data.payment.attempts")
+	eventtest.MatchSpec(t, spec, "ThinEvent", event.ThinSchema())
 }
 
 // Objects are closed, so that a member which nobody described can't slip out.

@@ -1,6 +1,7 @@
 package payment
 
 import (
+	"github.com/tollgate/tollgate/shared/event"
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/provider"
@@ -95,7 +96,7 @@ func (d *dossier) complete(f provider.Fact) {
 	case f.State == provider.StateRequiresAction && f.NextAction != nil && d.NextAction == nil && d.Status == Pending && !d.payerDone(f):
 		d.NextAction = f.NextAction
 		d.note("next_action")
-		d.announce = append(d.announce, announcement{event: EventRequiresAction})
+		d.announce = append(d.announce, announcement{event: event.PaymentRequiresAction})
 	}
 }
 
@@ -150,7 +151,7 @@ func (d *dossier) applyAuthorization(f provider.Fact, from string) string {
 		}
 		if f.State == provider.StateRequiresAction && f.NextAction != nil {
 			d.NextAction = f.NextAction
-			d.announce = append(d.announce, announcement{event: EventRequiresAction})
+			d.announce = append(d.announce, announcement{event: event.PaymentRequiresAction})
 		}
 		return effectApplied
 	case provider.StateFailed:
@@ -193,7 +194,7 @@ func (d *dossier) applyAuthorizationFailed(f provider.Fact) string {
 		r = &provider.Refusal{Code: "declined", Message: "The provider declined the payment."}
 	}
 	d.fail(r)
-	d.become(Failed, EventFailed)
+	d.become(Failed, event.PaymentFailed)
 	if f.Reference != "" {
 		// Cancel the provider's object, so that nobody can confirm it later.
 		d.oblige(obligation{provider: d.Provider, kind: provider.Void, reference: f.Reference, reason: "declined"})
@@ -209,7 +210,7 @@ func (d *dossier) applyAuthorized(f provider.Fact) string {
 	if d.Status == Pending {
 		d.learn(f)
 		d.AuthorizedMinor = d.AmountMinor
-		d.become(Authorized, EventAuthorized)
+		d.become(Authorized, event.PaymentAuthorized)
 		return effectApplied
 	}
 	d.learn(f)
@@ -220,12 +221,12 @@ func (d *dossier) applyAuthorizationCanceled(f provider.Fact) string {
 	switch d.Status {
 	case Pending, Authorized:
 		d.learn(f)
-		to, event := Canceled, EventCanceled
+		to, told := Canceled, event.PaymentCanceled
 		if d.Status == Authorized && d.FailureCode != nil && !d.voiding() {
 			// The capture was definitely refused before, and now the void is proven.
-			to, event = Failed, EventFailed
+			to, told = Failed, event.PaymentFailed
 		}
-		d.become(to, event)
+		d.become(to, told)
 		return effectApplied
 	}
 	return effectConfirmed // the provider releases what a partial capture left
@@ -266,17 +267,17 @@ func (d *dossier) applyCapture(f provider.Fact, from string) string {
 	}
 	if d.Status == Pending || d.Status == Authorized {
 		if d.oldPayment.Status == Pending && d.Status == Authorized {
-			d.unannounce(EventAuthorized) // one version, one announcement: the capture
+			d.unannounce(event.PaymentAuthorized) // one version, one announcement: the capture
 			pending := Pending
 			d.move(Captured)
 			d.PreviousStatus = &pending
-			d.announce = append(d.announce, announcement{event: EventCaptured})
+			d.announce = append(d.announce, announcement{event: event.PaymentCaptured})
 		} else {
-			d.become(Captured, EventCaptured)
+			d.become(Captured, event.PaymentCaptured)
 		}
 		d.NextAction = nil
 	} else {
-		d.announce = append(d.announce, announcement{event: EventCaptured})
+		d.announce = append(d.announce, announcement{event: event.PaymentCaptured})
 	}
 	d.FailureCode, d.FailureMessage, d.FailureProviderCode = nil, nil, nil // of a capture that was refused before
 	d.rebook()
@@ -305,14 +306,14 @@ func (d *dossier) applyReversal(f provider.Fact, from string) string {
 		return effectReversed
 	}
 	d.DisputedMinor += max(0, min(f.Amount.Minor, d.Refundable()))
-	d.announce = append(d.announce, announcement{event: EventDisputed})
+	d.announce = append(d.announce, announcement{event: event.PaymentDisputed})
 	return effectReversed
 }
 
-func (d *dossier) unannounce(event string) {
+func (d *dossier) unannounce(told string) {
 	kept := d.announce[:0]
 	for _, a := range d.announce {
-		if a.event != event {
+		if a.event != told {
 			kept = append(kept, a)
 		}
 	}

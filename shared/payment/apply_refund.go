@@ -3,6 +3,7 @@ package payment
 import (
 	"strings"
 
+	"github.com/tollgate/tollgate/shared/event"
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/provider"
@@ -106,7 +107,7 @@ func (d *dossier) foreignRefund(f provider.Fact) *Refund {
 	}
 	d.reserve(r)
 	d.refunds = append(d.refunds, r)
-	d.announce = append(d.announce, announcement{event: EventRefundCreated, refund: r})
+	d.announce = append(d.announce, announcement{event: event.RefundCreated, refund: r})
 	return r
 }
 
@@ -137,14 +138,14 @@ func (d *dossier) refundSucceeded(r *Refund, f provider.Fact) string {
 	d.RefundReservedMinor -= r.CountedMinor
 	d.RefundedMinor += r.CountedMinor
 	r.move(RefundSucceeded)
-	d.announce = append(d.announce, announcement{event: EventRefundSucceeded, refund: r})
+	d.announce = append(d.announce, announcement{event: event.RefundSucceeded, refund: r})
 	d.refundedInFull()
 	return effectApplied
 }
 
 func (d *dossier) refundedInFull() {
 	if d.CapturedMinor > 0 && d.RefundedMinor == d.CapturedMinor && d.Status.CanBecome(Refunded) {
-		d.become(Refunded, EventRefunded)
+		d.become(Refunded, event.PaymentRefunded)
 	}
 }
 
@@ -165,7 +166,7 @@ func (d *dossier) refundEnded(r *Refund, f provider.Fact, to RefundStatus) strin
 	d.RefundExcessMinor -= r.AmountMinor - r.CountedMinor
 	r.fail(f.Refusal)
 	r.move(to)
-	d.announce = append(d.announce, announcement{event: EventRefundFailed, refund: r})
+	d.announce = append(d.announce, announcement{event: event.RefundFailed, refund: r})
 	d.rebook()
 	return effectApplied
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/tollgate/tollgate/shared/event"
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/idempotency"
 	"github.com/tollgate/tollgate/shared/outbox"
@@ -151,9 +152,9 @@ func (d *dossier) refund(refund id.ID) *Refund {
 }
 
 // become moves the payment along the state machine and tells its merchant.
-func (d *dossier) become(to Status, event string) {
+func (d *dossier) become(to Status, told string) {
 	d.move(to)
-	d.announce = append(d.announce, announcement{event: event})
+	d.announce = append(d.announce, announcement{event: told})
 	if to != Pending {
 		d.NextAction = nil
 	}
@@ -212,18 +213,19 @@ func (d *dossier) seal(b *pgx.Batch, src Source) {
 	})
 	running := pending(d.open())
 	for i, a := range d.announce {
-		e := Event{
-			ID: d.newID(), Type: a.event, Timestamp: d.now, Sequence: d.EventSequence - int64(len(d.announce)-i-1),
-		}
-		e.Data.Payment = d.View(running)
+		data := EventData{Payment: d.View(running)}
 		if a.refund != nil {
 			v := a.refund.View()
 			v.UpdatedAt = d.now.UTC()
-			e.Data.Refund = &v
+			data.Refund = &v
+		}
+		e := event.Event{
+			ID: d.newID(), Type: a.event, Timestamp: d.now, Data: data,
+			Sequence: d.EventSequence - int64(len(d.announce)-i-1),
 		}
 		outbox.Queue(b, outbox.Event{
 			ID: e.ID, MerchantID: d.MerchantID, PaymentID: d.ID, Type: e.Type,
-			Sequence: e.Sequence, Payload: encode(e), RequestID: src.Actor.RequestID, At: d.now,
+			Sequence: e.Sequence, Payload: e.Encode(), RequestID: src.Actor.RequestID, At: d.now,
 		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tollgate/tollgate/shared/event"
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/provider/providersim"
 )
@@ -29,8 +30,8 @@ func TestLifeOfAManualPayment(t *testing.T) {
 	if p.Status != Refunded || p.RefundedAmount != 3000 || p.RefundableAmount != 0 || len(*p.Refunds) != 2 {
 		t.Errorf("in the end: %+v", p)
 	}
-	r.wantEvents(p, EventAuthorized, EventCaptured, EventRefundCreated, EventRefundSucceeded,
-		EventRefundCreated, EventRefundSucceeded, EventRefunded)
+	r.wantEvents(p, event.PaymentAuthorized, event.PaymentCaptured, event.RefundCreated, event.RefundSucceeded,
+		event.RefundCreated, event.RefundSucceeded, event.PaymentRefunded)
 	if got := r.effects(p); got[providersim.EffectAuthorize] != 1 || got[providersim.EffectCapture] != 1 || got[providersim.EffectRefund] != 2 {
 		t.Errorf("effects at the provider: %v", got)
 	}
@@ -45,7 +46,7 @@ func TestAutomaticCaptureIsOneVersion(t *testing.T) {
 	if p.Status != Captured || p.Version != 2 || p.CapturedAmount != 5000 || *p.PreviousStatus != Pending {
 		t.Fatalf("created: %+v", p)
 	}
-	r.wantEvents(p, EventCaptured)
+	r.wantEvents(p, event.PaymentCaptured)
 	if got := r.strings(`SELECT action FROM transaction_audit_log WHERE kind = 'change' AND version = 2`); len(got) != 1 || got[0] != "authorization.authorized,capture.succeeded" {
 		t.Errorf("the audit row names %v, want both moves", got)
 	}
@@ -62,7 +63,7 @@ func TestADeclineIsAnAnswerAndItsObjectIsCancelled(t *testing.T) {
 	if a.Status != http.StatusCreated || p.Status != Failed || p.Failure == nil || p.Failure.Code != "insufficient_funds" {
 		t.Fatalf("declined: %d %s", a.Status, a.Body)
 	}
-	r.wantEvents(p, EventFailed)
+	r.wantEvents(p, event.PaymentFailed)
 	if n := r.count(`SELECT count(*) FROM obligations WHERE state = 'open'`); n != 1 {
 		t.Fatalf("%d open obligations, want the one to cancel the provider's object", n)
 	}
@@ -94,7 +95,7 @@ func TestCancelVoidsTheAuthorization(t *testing.T) {
 	if n := r.count(`SELECT count(*) FROM transaction_audit_log WHERE kind = 'refused'`); n != 1 {
 		t.Errorf("%d audit rows of refused moves, want 1", n)
 	}
-	r.wantEvents(p, EventAuthorized, EventCanceled)
+	r.wantEvents(p, event.PaymentAuthorized, event.PaymentCanceled)
 	r.fold()
 }
 

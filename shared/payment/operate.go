@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/tollgate/tollgate/shared/event"
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/idempotency"
@@ -97,7 +98,7 @@ func (s *Service) Refund(ctx context.Context, c Caller, req idempotency.Request,
 		d.refunds = append(d.refunds, r)
 		d.RefundReservedMinor += amount // reserved first: what is not there can't be promised twice
 		d.note("refund.reserved")
-		d.announce = append(d.announce, announcement{event: EventRefundCreated, refund: r})
+		d.announce = append(d.announce, announcement{event: event.RefundCreated, refund: r})
 		w := s.begin(d.Payment, provider.Refund, amount, r.ID, by, d.now)
 		w.attempt.Request.Reason = in.Reason
 		return &w, nil
@@ -128,7 +129,7 @@ func (s *Service) claimCancel(b *pgx.Batch, d *dossier, by Actor) (*work, error)
 		w.saga.State, w.saga.LeaseToken, w.saga.LeaseUntil = saga.Done, id.ID{}, nil
 		outcome := string(provider.Approved)
 		w.saga.Outcome = &outcome
-		d.become(Canceled, EventCanceled)
+		d.become(Canceled, event.PaymentCanceled)
 		d.note("cancel.unsent")
 	}
 	s.intend(b, d, w, map[string]any{})

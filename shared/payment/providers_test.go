@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tollgate/tollgate/shared/event"
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/idempotency"
 	"github.com/tollgate/tollgate/shared/provider"
@@ -151,8 +152,8 @@ func TestLifeOfAPayPalPayment(t *testing.T) {
 			t.Errorf("in the end: %+v", p)
 		}
 		w.wantDone(p, map[string]int{"paypal authorize": 1, "paypal capture": 1, "paypal refund": 2})
-		w.wantEvents(p, EventRequiresAction, EventAuthorized, EventCaptured, EventRefundCreated, EventRefundSucceeded,
-			EventRefundCreated, EventRefundSucceeded, EventRefunded)
+		w.wantEvents(p, event.PaymentRequiresAction, event.PaymentAuthorized, event.PaymentCaptured, event.RefundCreated, event.RefundSucceeded,
+			event.RefundCreated, event.RefundSucceeded, event.PaymentRefunded)
 		w.fold()
 		w.gapless()
 	}
@@ -247,7 +248,7 @@ func TestALateFailureOfATransfer(t *testing.T) {
 	if _, err := w.refundOf(p, minor(1)); !fault.Is(err, fault.AmountExceeds) {
 		t.Errorf("a refund of money that is gone: %v", err)
 	}
-	if got := w.eventTypes(p); got[len(got)-1] != EventDisputed {
+	if got := w.eventTypes(p); got[len(got)-1] != event.PaymentDisputed {
 		t.Errorf("events: %v", got)
 	}
 	w.fold()

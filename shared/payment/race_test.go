@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tollgate/tollgate/shared/event"
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/idempotency"
 	"github.com/tollgate/tollgate/shared/provider/providersim"
@@ -185,7 +186,7 @@ func TestCaptureReplyLostWebhookFirstThenReplay(t *testing.T) {
 	if again.Status != http.StatusOK || !again.Replayed || decode[View](t, again).CapturedAmount != 5000 {
 		t.Errorf("the capture again: %d %s", again.Status, again.Body)
 	}
-	r.wantEvents(p, EventAuthorized, EventCaptured)
+	r.wantEvents(p, event.PaymentAuthorized, event.PaymentCaptured)
 	if n := r.count(`SELECT count(*) FROM provider_facts WHERE kind = 'capture'`); n != 1 {
 		t.Errorf("%d captures posted", n)
 	}
@@ -209,7 +210,7 @@ func TestRepliesRaceWebhooks(t *testing.T) {
 		if got := r.get(p); got.Status != Captured || got.CapturedAmount != 5000 {
 			t.Fatalf("in the end: %+v", got)
 		}
-		r.wantEvents(p, EventAuthorized, EventCaptured)
+		r.wantEvents(p, event.PaymentAuthorized, event.PaymentCaptured)
 	}
 	r.fold()
 	r.gapless()

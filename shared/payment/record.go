@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/tollgate/tollgate/shared/event"
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/idempotency"
@@ -285,7 +286,7 @@ func (s *Service) refuse(d *dossier, sg *saga.Saga, res provider.Result) {
 	if sg.Kind == provider.Capture && d.Status == Authorized {
 		d.fail(r)
 		d.note("capture.refused")
-		d.announce = append(d.announce, announcement{event: EventCaptureFailed})
+		d.announce = append(d.announce, announcement{event: event.PaymentCaptureFailed})
 	}
 }
 

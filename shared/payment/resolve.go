@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/tollgate/tollgate/shared/event"
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/postgres"
@@ -117,7 +118,7 @@ func (s *Service) expire(ctx context.Context, w work) error {
 		saga.QueueFence(b, w.saga.ID, w.token)
 		if sg := d.saga(w.saga.ID); sg != nil && sg.Open() && d.Status == Pending {
 			d.fail(&provider.Refusal{Code: "expired", Message: "The provider could not be reached before expires_at; nothing was sent to it."})
-			d.become(Canceled, EventCanceled)
+			d.become(Canceled, event.PaymentCanceled)
 			d.note("expired.unsent")
 			d.close(sg, "expired", nil)
 		}

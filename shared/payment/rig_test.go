@@ -59,6 +59,7 @@ func newRigOn(t *testing.T, c *clock.Clock, sim *providersim.Stripe, url string,
 		Log:       slog.New(slog.NewJSONHandler(io.Discard, nil)),
 	}}
 	r.caller = Caller{MerchantID: r.merchant(), KeyID: r.NewID()}
+	t.Cleanup(func() { r.checkEvents(pool) })
 	return r
 }
 

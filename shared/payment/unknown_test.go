@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tollgate/tollgate/shared/event"
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/idempotency"
@@ -221,7 +222,7 @@ func TestWhatNeverLeftExpiresUnsent(t *testing.T) {
 	if p.Status != Canceled || p.Failure == nil || p.Failure.Code != "expired" {
 		t.Errorf("after expires_at: %+v", p)
 	}
-	r.wantEvents(p, EventCanceled)
+	r.wantEvents(p, event.PaymentCanceled)
 	r.fold()
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tollgate/tollgate/shared/event"
 	"github.com/tollgate/tollgate/shared/local/stack/shop"
 	"github.com/tollgate/tollgate/shared/payment"
 	"github.com/tollgate/tollgate/shared/provider/providersim"
@@ -45,36 +46,36 @@ var taskPoints = []string{payment.PointCalled, payment.PointRecording, payment.P
 var operations = []operation{
 	{"create", "createpayment", func(r *rig) trigger {
 		return trigger{request: r.newRequest("/v1/payments", card("manual"))}
-	}, points, soon, providersim.EffectAuthorize, "AUTHORIZED", payment.EventAuthorized},
+	}, points, soon, providersim.EffectAuthorize, "AUTHORIZED", event.PaymentAuthorized},
 	{"capture", "capturepayment", func(r *rig) trigger {
 		return r.operate(r.do(r.newRequest("/v1/payments", card("manual"))).ID, "capture")
-	}, points, soon, providersim.EffectCapture, "CAPTURED", payment.EventCaptured},
+	}, points, soon, providersim.EffectCapture, "CAPTURED", event.PaymentCaptured},
 	{"cancel", "cancelpayment", func(r *rig) trigger {
 		return r.operate(r.do(r.newRequest("/v1/payments", card("manual"))).ID, "cancel")
-	}, points, soon, providersim.EffectVoid, "CANCELED", payment.EventCanceled},
+	}, points, soon, providersim.EffectVoid, "CANCELED", event.PaymentCanceled},
 	{"refund", "refundpayment", func(r *rig) trigger {
 		return r.operate(r.do(r.newRequest("/v1/payments", card("automatic"))).ID, "refund")
-	}, points, soon, providersim.EffectRefund, "REFUNDED", payment.EventRefunded},
+	}, points, soon, providersim.EffectRefund, "REFUNDED", event.PaymentRefunded},
 
 	{"PayPal approval", "resumepayment", func(r *rig) trigger {
 		p := r.do(r.newRequest("/v1/payments", withPayPal))
 		return trigger{paymentID: p.ID, payer: func() { r.visit(p, providersim.PayPalApproves) }}
-	}, taskPoints, soon, providersim.EffectAuthorize, "AUTHORIZED", payment.EventAuthorized},
+	}, taskPoints, soon, providersim.EffectAuthorize, "AUTHORIZED", event.PaymentAuthorized},
 	{"PayPal capture", "capturepayment", func(r *rig) trigger {
 		p := r.do(r.newRequest("/v1/payments", withPayPal))
 		r.visit(p, providersim.PayPalApproves)
 		r.advance(soon)
 		return r.operate(p.ID, "capture")
-	}, points, soon, providersim.EffectCapture, "CAPTURED", payment.EventCaptured},
+	}, points, soon, providersim.EffectCapture, "CAPTURED", event.PaymentCaptured},
 	{"transfer", "createpayment", func(r *rig) trigger {
 		return trigger{request: r.newRequest("/v1/payments", transfer)}
-	}, points, soon, "", "PENDING", payment.EventRequiresAction},
+	}, points, soon, "", "PENDING", event.PaymentRequiresAction},
 	{"bank refund", "refundpayment", func(r *rig) trigger {
 		p := r.do(r.newRequest("/v1/payments", transfer))
 		r.visit(p, "authorise")
 		r.advance(inTime)
 		return r.operate(p.ID, "refund")
-	}, points, inTime, providersim.EffectRefund, "REFUNDED", payment.EventRefunded},
+	}, points, inTime, providersim.EffectRefund, "REFUNDED", event.PaymentRefunded},
 }
 
 const (
