@@ -23,7 +23,7 @@ type sweeper struct {
 	next time.Time
 }
 
-const sweepEvery = 5 * time.Minute
+const sweepEvery = 20 * time.Minute
 
 func (s *sweeper) NextDue() (time.Time, bool) { return s.next, true }
 
@@ -232,6 +232,88 @@ func TestAnEventThatIsRefusedHarmsNoOther(t *testing.T) {
 	}
 	if replays, err := r.ListReplays(t.Context(), r.merchant, e.ID, 10, id.ID{}); err != nil || len(replays) != 0 {
 		t.Errorf("replays %+v, %v", replays, err)
+	}
+}
+
+// A replay does not begin the schedule anew of what is still being tried: an event that the
+// endpoint never takes would be tried for ever.
+func TestAnEventThatIsRefusedIsGivenUpThroughReplays(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.subscribe(r.endpoint.URL)
+	payments := r.payments(tripsAfter + 1)
+	poison, down := payments[0].String(), true
+	r.endpoint.answers(func(w http.ResponseWriter, req *http.Request) {
+		if subject, _ := r.where(req.Header.Get(sender.HeaderID)); down || subject == poison {
+			w.WriteHeader(http.StatusBadRequest)
+		}
+	})
+	for range 2 {
+		down = true
+		for _, p := range payments {
+			r.tell(p)
+			r.advance(0)
+		}
+		down = false
+		r.advance(time.Hour)
+	}
+	r.advance(72 * time.Hour) // one after the other
+	replays, err := r.ListReplays(t.Context(), r.merchant, id.ID{}, 10, id.ID{})
+	if err != nil || len(replays) < 2 {
+		t.Fatalf("%d replays, %v; want one after each time", len(replays), err)
+	}
+	if got := r.count(); got[Exhausted] != 2 || got[Delivered] != 2*tripsAfter {
+		t.Errorf("%v", got)
+	}
+	var most int
+	if err := r.Pool.QueryRow(t.Context(), `SELECT max(attempt_count) FROM webhook_deliveries`).Scan(&most); err != nil || most != len(r.Schedule) {
+		t.Errorf("%d attempts at one event, %v; want %d", most, err, len(r.Schedule))
+	}
+}
+
+// The circuit's time is over, and two attempts come in the same instant: one asks.
+func TestOneAttemptAtATimeFindsOut(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.subscribe(r.endpoint.URL)
+	r.tell(r.payment)
+	r.exec(`UPDATE webhook_endpoints SET failing_since = $1, failures = 10, open_until = $1`, r.Now())
+	d := r.deliveryOf(r.payment)
+	other, err := r.Pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Rollback(t.Context()) }()
+	var backend int
+	if err := other.QueryRow(t.Context(), `UPDATE webhook_endpoints SET open_until = $1 RETURNING pg_backend_pid()`, r.Now().Add(lease)).
+		Scan(&backend); err != nil {
+		t.Fatal(err)
+	}
+	leased := make(chan *held, 1)
+	go func() {
+		h, err := r.lease(t.Context(), d.ID, 1)
+		if err != nil {
+			t.Error(err)
+		}
+		leased <- h
+	}()
+	r.waitsFor(backend, func() bool { return len(leased) == 1 })
+	if err := other.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if h := <-leased; h == nil || h.Verdict != shut {
+		t.Errorf("the second attempt: %+v; want the circuit shut", h)
+	}
+}
+
+// waitsFor returns when something waits for the backend's locks, or is done.
+func (r *rig) waitsFor(backend int, done func() bool) {
+	r.t.Helper()
+	for waits := false; !waits && !done(); {
+		if err := r.Pool.QueryRow(r.t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid)))`, backend).
+			Scan(&waits); err != nil {
+			r.t.Fatal(err)
+		}
 	}
 }
 

@@ -48,7 +48,7 @@ const (
 	turnMost    = 500
 	collectMost = 5000 // deliveries in one statement
 
-	turnWait    = 5 * time.Second // for the heads of lines that are being tried
+	turnWait    = 5 * time.Second
 	maxTurnWait = 10 * time.Minute
 )
 

@@ -185,13 +185,13 @@ func (s *Service) endTurn(ctx context.Context, t turn, next, let int) error {
 	if err := s.Pool.QueryRow(ctx, countLeft, t.ID).Scan(&waiting, &trying, &retry); err != nil {
 		return fault.Wrap(err, "count what a replay has left")
 	}
-	wait := turnWait
+	var wait time.Duration
 	switch {
 	case let > 0:
 		wait = max(time.Second, time.Duration(let)*time.Second/time.Duration(t.Rate))
-	case t.Down:
+	case t.Down || retry == nil:
 		wait = time.Minute
-	case waiting == 0 && retry != nil:
+	default: // the heads of the lines are being tried, and let the next ones go themselves
 		wait = min(max(retry.Sub(now), turnWait), maxTurnWait)
 	}
 	done := waiting == 0 && trying == 0
