@@ -2,7 +2,7 @@
 # name in functions/ has the code (a test holds the two lists together).
 #
 # caller   whose identity the call bears:
-#            gateway    API Gateway, at route
+#            gateway    API Gateway, at route (functions/openapi.yaml has every one)
 #            pubsub     push from topic
 #            tasks      Cloud Tasks, from queue (provider-* is one for each provider)
 #            scheduler  Cloud Scheduler, at schedule (UTC)
@@ -15,6 +15,7 @@ locals {
     capturepayment = { entry_point = "CapturePayment", timeout = 30, caller = "gateway", route = "POST /v1/payments/{id}/capture" }
     cancelpayment  = { entry_point = "CancelPayment", timeout = 30, caller = "gateway", route = "POST /v1/payments/{id}/cancel" }
     refundpayment  = { entry_point = "RefundPayment", timeout = 30, caller = "gateway", route = "POST /v1/payments/{id}/refund" }
+    webhookadmin   = { entry_point = "WebhookAdmin", timeout = 10, caller = "gateway", route = "/v1/webhook-*, /v1/events and /v1/event-types" }
     ingestwebhook  = { entry_point = "IngestWebhook", timeout = 10, caller = "gateway", route = "POST /v1/provider-webhooks/{provider}" }
     applywebhook   = { entry_point = "ApplyWebhook", timeout = 30, caller = "pubsub", topic = "provider-events" }
     notifymerchant = { entry_point = "NotifyMerchant", timeout = 30, caller = "pubsub", topic = "payment-events" }

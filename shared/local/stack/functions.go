@@ -15,6 +15,7 @@ import (
 	"github.com/tollgate/tollgate/functions/refundpayment"
 	"github.com/tollgate/tollgate/functions/resumepayment"
 	"github.com/tollgate/tollgate/functions/sweep"
+	"github.com/tollgate/tollgate/functions/webhookadmin"
 	"github.com/tollgate/tollgate/shared/api"
 )
 
@@ -41,12 +42,13 @@ var functions = []function{
 	{"capturepayment", capturepayment.Build, []group{database, providerCalls, topics, resumeTasks, behindGateway}},
 	{"cancelpayment", cancelpayment.Build, []group{database, providerCalls, topics, resumeTasks, behindGateway}},
 	{"refundpayment", refundpayment.Build, []group{database, providerCalls, topics, resumeTasks, behindGateway}},
+	{"webhookadmin", webhookadmin.Build, []group{database, deliverTasks, retries, signing, behindGateway}},
 	{"ingestwebhook", ingestwebhook.Build, []group{database, providerWebhooks, topics}},
 	{"applywebhook", applywebhook.Build, []group{database, providerCalls, topics, resumeTasks, calledBy(pubsubAccount)}},
 	{"notifymerchant", notifymerchant.Build, []group{database, deliverTasks, retries, calledBy(pubsubAccount)}},
 	{"deliverwebhook", deliverwebhook.Build, []group{database, deliverTasks, retries, signing, calledBy(tasksAccount)}},
 	{"resumepayment", resumepayment.Build, []group{database, providerCalls, topics, resumeTasks, calledBy(tasksAccount)}},
-	{"sweep", sweep.Build, []group{database, topics, resumeTasks, deliverTasks, calledBy(schedulerAccount)}},
+	{"sweep", sweep.Build, []group{database, topics, resumeTasks, deliverTasks, retries, calledBy(schedulerAccount)}},
 }
 
 // Functions lists the functions by name, as their folders are called.

@@ -118,7 +118,7 @@ func TestSecretsGoOnlyWhereTheyAreUsed(t *testing.T) {
 		"GOCARDLESS_ACCESS_TOKEN":    callers,
 		"STRIPE_WEBHOOK_SECRETS":     {"ingestwebhook"},
 		"GOCARDLESS_WEBHOOK_SECRETS": {"ingestwebhook"},
-		"WEBHOOK_SEALING_KEY":        {"deliverwebhook"},
+		"WEBHOOK_SEALING_KEY":        {"deliverwebhook", "webhookadmin"},
 	}
 	if diff := cmp.Diff(want, holders); diff != "" {
 		t.Errorf("who has which secret (-want +got):\n%s", diff)
