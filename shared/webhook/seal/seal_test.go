@@ -3,6 +3,8 @@ package seal
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -80,6 +82,31 @@ func TestSealedSecretOpensOnlyAsItWasMade(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A box does not open under another head, even if its data key is in it.
+func TestAllOfASealedSecretBelongsTogether(t *testing.T) {
+	t.Parallel()
+	s := localSealer(t, key(1), key(2))
+	e, err := parse(sealed(t, s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dataKey, err := s.wrappers[0].unwrap(t.Context(), e.wrapped, wrapAAD(endpoint))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range s.wrappers {
+		again, err := w.wrap(t.Context(), dataKey, wrapAAD(endpoint))
+		if err != nil {
+			t.Fatal(err)
+		}
+		by := w.id()
+		head := slices.Concat([]byte{version2}, by[:], []byte{0, byte(len(again))}, again)
+		if _, err := s.Open(t.Context(), endpoint, append(head, e.box...)); !errors.Is(err, errForged) {
+			t.Errorf("wrapped anew by %x: %v; want it refused as forged", by, err)
+		}
 	}
 }
 

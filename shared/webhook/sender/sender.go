@@ -195,21 +195,16 @@ func isTLS(err error) bool {
 // and without our own address.
 func cause(err error) string {
 	var (
-		u     *url.Error
-		op    *net.OpError
-		errno syscall.Errno
+		u  *url.Error
+		op *net.OpError
 	)
 	if errors.As(err, &u) {
 		err = u.Err
 	}
-	switch {
-	case errors.As(err, &op) && errors.As(op.Err, &errno):
-		return op.Op + ": " + errno.Error()
-	case errors.As(err, &op):
+	if errors.As(err, &op) {
 		return readable(op.Op + ": " + op.Err.Error())
-	default:
-		return readable(err.Error())
 	}
+	return readable(err.Error())
 }
 
 func classify(code int) Outcome {

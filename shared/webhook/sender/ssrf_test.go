@@ -277,6 +277,30 @@ func TestHostileTargetsAreRefused(t *testing.T) {
 	}
 }
 
+func TestRefusalsSayWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	for target, want := range map[string]string{
+		"http://example.com/":               "must begin with https://",
+		"https:///hook":                     "has no host",
+		"https://a:b@example.com/":          "must not hold a user name or password",
+		"https://example.com/#x":            "must not have a fragment",
+		"https://example.com:8443/":         "must use port 443",
+		"https://[fe80::1%25eth0]/":         "must not name a network zone",
+		"https://10.0.0.1/":                 "does not lead to a public address",
+		"https://例え.jp/":                    "must spell its host in ASCII, an international name as xn--…",
+		"https://2130706433/":               "has a number for a host",
+		"https://example.com./":             "must not have a dot at the end of its host",
+		"https://metadata.google.internal/": "names a host of a private network",
+		"https://merchant/":                 "must name its host in full, such as hooks.example.com",
+		"https://[::1":                      "is malformed",
+		"https://example.com/" + strings.Repeat("x", maxURLBytes): "has more than 2048 characters",
+	} {
+		if err := CheckURL(target, false); err == nil || err.Error() != want {
+			t.Errorf("the URL %.60s %v; want it to say that it %s", target, err, want)
+		}
+	}
+}
+
 func TestPublicTargetsAreNotRefused(t *testing.T) {
 	t.Parallel()
 	for _, ip := range public {
