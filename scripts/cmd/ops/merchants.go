@@ -10,12 +10,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/tollgate/tollgate/shared/config"
 	"github.com/tollgate/tollgate/shared/merchant"
 	"github.com/tollgate/tollgate/shared/postgres"
-	"github.com/tollgate/tollgate/shared/webhook"
 	"github.com/tollgate/tollgate/shared/webhook/endpoint"
-	"github.com/tollgate/tollgate/shared/webhook/seal"
 )
 
 // created is what a merchant's maker is told. The secrets are in clear: this is the
@@ -46,9 +43,12 @@ func merchantsCreate(f *flag.FlagSet) action {
 		if *name == "" {
 			return nil, usageError("give the merchant's name: --name NAME")
 		}
-		endpoints, err := s.endpoints(*url)
-		if err != nil {
-			return nil, err
+		var endpoints *endpoint.Service
+		if *url != "" {
+			var err error
+			if endpoints, err = s.endpoints(ctx); err != nil {
+				return nil, err
+			}
 		}
 		db, err := s.db(ctx)
 		if err != nil {
@@ -77,23 +77,6 @@ func merchantsCreate(f *flag.FlagSet) action {
 		})
 		return made, err
 	}
-}
-
-// endpoints wires the store of endpoints, which needs the key that seals their
-// secrets, if there is an endpoint to be made.
-func (s *session) endpoints(url string) (*endpoint.Service, error) {
-	if url == "" {
-		return nil, nil
-	}
-	c, err := config.Load[webhook.Config](s.settings)
-	if err != nil {
-		return nil, err
-	}
-	sealer, err := seal.New(c.SealingKey)
-	if err != nil {
-		return nil, err
-	}
-	return &endpoint.Service{Now: s.now, NewID: s.newID, Sealer: sealer, AllowLocal: c.AllowLocal}, nil
 }
 
 type merchantRow struct {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"encoding/json"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -118,5 +120,60 @@ func TestWrongReplaysAreRefused(t *testing.T) {
 	r.refused(exitUsage, "go with --undelivered", "deliveries", "list", "--exhausted", "--merchant", m.Merchant)
 	if out := r.ops("replays", "list", m.Merchant); !strings.Contains(out, "no replays") {
 		t.Errorf("after the refusals:\n%s", out)
+	}
+}
+
+// endpointOf is an endpoint as it is listed.
+func (r *rig) endpointOf(m made) (e struct {
+	State, URL  string
+	Undelivered int
+	Why         string `json:"disabled_reason"`
+}) {
+	r.t.Helper()
+	out := r.ops("endpoints", "list", "--merchant", m.Merchant, "--json")
+	var all []json.RawMessage
+	if err := json.Unmarshal([]byte(out), &all); err != nil || len(all) != 1 {
+		r.t.Fatalf("listed %s, %v", out, err)
+	}
+	if err := json.Unmarshal(all[0], &e); err != nil {
+		r.t.Fatal(err)
+	}
+	return e
+}
+
+// An operator turns an endpoint off, and on again when its merchant has mended it.
+func TestAnEndpointIsDisabledAndEnabled(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	m := r.merchant("--webhook-url", r.endpoint.url)
+	r.refused(exitUsage, "--why TEXT", "endpoints", "disable", m.Endpoint)
+	r.refused(exitFailed, "there is no we_", "endpoints", "disable", "we_"+strings.TrimPrefix(m.Merchant, "mer_"), "--why", "x")
+	if out := r.ops("endpoints", "disable", m.Endpoint, "--why", "it floods us with redirects"); !strings.Contains(out, "kept") {
+		t.Errorf("said %s", out)
+	}
+	r.notify(r.pay(m))
+	r.advance(time.Hour)
+	if e := r.endpointOf(m); e.State != "disabled (operator)" || e.Why != "it floods us with redirects" || e.Undelivered != 1 || e.URL != r.endpoint.url {
+		t.Errorf("disabled: %+v", e)
+	}
+	if out := r.ops("endpoints", "enable", m.Endpoint); strings.Contains(out, "replay") {
+		t.Errorf("said %s", out)
+	}
+	r.advance(time.Hour)
+	if e := r.endpointOf(m); e.State != "enabled" || e.Undelivered != 1 || r.endpoint.received() != 0 {
+		t.Errorf("enabled without what it missed: %+v, received %d", e, r.endpoint.received())
+	}
+
+	r.ops("endpoints", "disable", m.Endpoint, "--why", "again")
+	r.notify(r.pay(m))
+	r.advance(time.Hour)
+	out := r.ops("endpoints", "enable", m.Endpoint, "--replay-missed")
+	replay := regexp.MustCompile(`whr_[0-9a-z]{26}`).FindString(out)
+	r.advance(time.Minute)
+	if after := asked[replayed](r, "replays", "show", replay); after.State != "done" || after.Reason != "enabled" || after.Total != 1 {
+		t.Errorf("the replay: %+v", after)
+	}
+	if e := r.endpointOf(m); e.State != "enabled" || e.Undelivered != 1 || r.endpoint.received() != 1 {
+		t.Errorf("enabled with what it missed: %+v, received %d", e, r.endpoint.received())
 	}
 }
