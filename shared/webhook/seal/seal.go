@@ -46,8 +46,8 @@ type Config struct {
 //
 //	version, 2 (1 byte) | who wrapped the data key (1) | key id (8) | length (2) | wrapped data key | nonce (12) | ciphertext and tag
 //
-// with all before the nonce, and the endpoint's id, as authenticated data. Version 1
-// had no data key:
+// with all before the nonce as authenticated data. The data key is wrapped for the
+// endpoint. Version 1 had none:
 //
 //	version, 1 (1 byte) | key id (8) | nonce (12) | ciphertext and tag
 type Sealer struct {
@@ -145,7 +145,7 @@ func (s *Sealer) Seal(ctx context.Context, endpoint id.ID, secret []byte) ([]byt
 	if err != nil {
 		return nil, err
 	}
-	return box.Seal(slices.Clip(head), nil, secret, boxAAD(head, endpoint)), nil
+	return box.Seal(slices.Clip(head), nil, secret, head), nil
 }
 
 // Open decrypts what Seal made for the endpoint.
@@ -177,7 +177,7 @@ func (s *Sealer) open(ctx context.Context, endpoint id.ID, sealed []byte) ([]byt
 	if err != nil {
 		return nil, err
 	}
-	secret, err := box.Open(nil, nil, e.box, boxAAD(e.head, endpoint))
+	secret, err := box.Open(nil, nil, e.box, e.head)
 	if err != nil {
 		return nil, errForged
 	}
@@ -222,8 +222,6 @@ func unknownKey(k keyID) error {
 // wrapAAD binds a data key to its endpoint. It is text, so that an operator can
 // give it to gcloud.
 func wrapAAD(endpoint id.ID) []byte { return []byte(id.Endpoint.External(endpoint)) }
-
-func boxAAD(head []byte, endpoint id.ID) []byte { return slices.Concat(head, endpoint[:]) }
 
 func checkLength(secret []byte) error {
 	if n := len(secret); n < minBytes || n > maxBytes {
