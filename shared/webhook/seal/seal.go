@@ -47,7 +47,7 @@ type Config struct {
 //	version, 2 (1 byte) | who wrapped the data key (1) | key id (8) | length (2) | wrapped data key | nonce (12) | ciphertext and tag
 //
 // with all before the nonce as authenticated data. The data key is wrapped for the
-// endpoint. Version 1 had none:
+// endpoint. Version 1 had no data key:
 //
 //	version, 1 (1 byte) | key id (8) | nonce (12) | ciphertext and tag
 type Sealer struct {
