@@ -23,6 +23,7 @@ import (
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/payment"
 	"github.com/tollgate/tollgate/shared/provider"
+	"github.com/tollgate/tollgate/shared/webhook"
 )
 
 func TestTheContractIsValid(t *testing.T) {
@@ -43,7 +44,7 @@ func TestTheContractIsValid(t *testing.T) {
 	}
 }
 
-// Routes as the functions register them: folder to "METHOD /path".
+// Routes as the functions register them: "METHOD /path" to folder.
 func routes(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
@@ -56,23 +57,37 @@ func routes(t *testing.T) map[string]string {
 		if err != nil {
 			t.Fatal(err)
 		}
+		folder := filepath.Dir(name)
 		ast.Inspect(file, func(n ast.Node) bool {
-			call, ok := n.(*ast.CallExpr)
-			if !ok || len(call.Args) != 4 {
-				return true
+			switch n := n.(type) {
+			case *ast.CallExpr:
+				if is(n.Fun, "Handle") && len(n.Args) == 4 {
+					found[literal(n.Args[2])] = folder
+				}
+				if (is(n.Fun, "Handle") || is(n.Fun, "HandleAll")) && literal(n.Args[1]) != folder {
+					t.Errorf("%s calls itself %s", name, literal(n.Args[1]))
+				}
+			case *ast.CompositeLit:
+				if is(n.Type, "Routes") {
+					for _, route := range n.Elts {
+						found[literal(route.(*ast.KeyValueExpr).Key)] = folder
+					}
+				}
 			}
-			selector, ok := call.Fun.(*ast.SelectorExpr)
-			if !ok || selector.Sel.Name != "Handle" {
-				return true
-			}
-			if folder := filepath.Dir(name); literal(call.Args[1]) != folder {
-				t.Errorf("%s calls itself %s", name, literal(call.Args[1]))
-			}
-			found[filepath.Dir(name)] = literal(call.Args[2])
 			return true
 		})
 	}
 	return found
+}
+
+// is reports whether the expression is api's thing of the name.
+func is(e ast.Expr, name string) bool {
+	selector, ok := e.(*ast.SelectorExpr)
+	if !ok || selector.Sel.Name != name {
+		return false
+	}
+	of, ok := selector.X.(*ast.Ident)
+	return ok && of.Name == "api"
 }
 
 func literal(e ast.Expr) string {
@@ -91,7 +106,7 @@ func TestEveryRouteHasItsFunction(t *testing.T) {
 	for path, item := range spec.Paths.Map() {
 		for method, op := range item.Operations() {
 			folder, _ := op.Extensions["x-google-backend"].(string)
-			contract[folder] = method + " " + path
+			contract[method+" "+path] = folder
 			if op.OperationID == "" || op.Summary == "" {
 				t.Errorf("%s %s lacks an operationId or a summary", method, path)
 			}
@@ -107,7 +122,7 @@ func TestEveryRouteHasItsFunction(t *testing.T) {
 	}
 	management, _ := spec.Extensions["x-google-api-management"].(map[string]any)
 	backends, _ := management["backends"].(map[string]any)
-	if diff := cmp.Diff(slices.Sorted(maps.Keys(contract)), slices.Sorted(maps.Keys(backends))); diff != "" {
+	if diff := cmp.Diff(slices.Compact(slices.Sorted(maps.Values(contract))), slices.Sorted(maps.Keys(backends))); diff != "" {
 		t.Errorf("operations name the backends (-), there are (+):\n%s", diff)
 	}
 	for name, b := range backends {
@@ -122,7 +137,7 @@ func TestEveryRouteHasItsFunction(t *testing.T) {
 func TestMoneyMovesOnlyUnderAKey(t *testing.T) {
 	t.Parallel()
 	for path, item := range apitest.Spec(t).Paths.Map() {
-		if item.Post == nil || item.Post.OperationID == "ingestProviderWebhook" {
+		if item.Post == nil || !strings.HasPrefix(path, "/v1/payments") {
 			continue
 		}
 		key := item.Post.Parameters.GetByInAndName("header", "Idempotency-Key")
@@ -158,6 +173,13 @@ func TestTheContractHasEveryStatusAndEvent(t *testing.T) {
 	if diff := cmp.Diff(events, enum(t, "EventType")); diff != "" {
 		t.Errorf("events (-) and the contract's (+):\n%s", diff)
 	}
+	var deliveries []any
+	for _, s := range webhook.Statuses() {
+		deliveries = append(deliveries, string(s))
+	}
+	if diff := cmp.Diff(deliveries, enum(t, "WebhookDeliveryStatus")); diff != "" {
+		t.Errorf("statuses of deliveries (-) and the contract's (+):\n%s", diff)
+	}
 	previous := apitest.Spec(t).Components.Schemas["Payment"].Value.Properties["previous_status"].Value.Enum
 	if diff := cmp.Diff(append(statuses, nil), previous); diff != "" {
 		t.Errorf("statuses (-) and the contract's previous ones (+):\n%s", diff)
@@ -191,7 +213,7 @@ func TestEventsAreAsTheContractHasThem(t *testing.T) {
 // Objects are closed, so that a member which nobody described can't slip out.
 func TestObjectsAreClosed(t *testing.T) {
 	t.Parallel()
-	open := map[string]bool{"Metadata": true}
+	open := map[string]bool{"Metadata": true, "WebhookHeaders": true, "EventTypeInfo.schema": true}
 	var look func(name string, ref *openapi3.SchemaRef)
 	look = func(name string, ref *openapi3.SchemaRef) {
 		s := ref.Value

@@ -1,6 +1,7 @@
 package apitest
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -110,6 +111,7 @@ func matchType(t testing.TB, name string, schema *openapi3.Schema, of reflect.Ty
 		return
 	}
 	switch {
+	case of == reflect.TypeFor[json.RawMessage](): // whatever it holds
 	case of.Kind() == reflect.Struct && of != reflect.TypeFor[time.Time]():
 		matchStruct(t, name, schema, of)
 	case of.Kind() == reflect.Slice:
@@ -119,6 +121,8 @@ func matchType(t testing.TB, name string, schema *openapi3.Schema, of reflect.Ty
 
 func kind(of reflect.Type) string {
 	switch {
+	case of == reflect.TypeFor[json.RawMessage]():
+		return openapi3.TypeObject
 	case of == reflect.TypeFor[time.Time](), of.Kind() == reflect.String:
 		return openapi3.TypeString
 	case of.Kind() == reflect.Bool:
