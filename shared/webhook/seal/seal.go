@@ -40,7 +40,8 @@ type Config struct {
 	KMSKey string           `env:"WEBHOOK_KMS_KEY" desc:"Cloud KMS key that seals webhook secrets: projects/P/locations/L/keyRings/R/cryptoKeys/K; older keys may follow, after commas" who:"terraform"`
 }
 
-// Sealer encrypts and decrypts. It is safe for concurrent use.
+// Sealer encrypts and decrypts. It is safe for concurrent use. The zero Sealer has no
+// keys, and does neither.
 //
 // A sealed secret is
 //
@@ -124,6 +125,9 @@ func (s *Sealer) Close() error {
 func (s *Sealer) Seal(ctx context.Context, endpoint id.ID, secret []byte) ([]byte, error) {
 	if err := checkLength(secret); err != nil {
 		return nil, err
+	}
+	if len(s.wrappers) == 0 {
+		return nil, errors.New("webhook: there is no key to seal with")
 	}
 	dataKey := make([]byte, dataKeyBytes)
 	if _, err := rand.Read(dataKey); err != nil {

@@ -173,6 +173,20 @@ func TestMalformedKeysAreRefused(t *testing.T) {
 	}
 }
 
+func TestWithoutKeysThereIsNothingToDo(t *testing.T) {
+	t.Parallel()
+	var none Sealer
+	if _, err := none.Seal(t.Context(), endpoint, secret); err == nil {
+		t.Error("it is sealed")
+	}
+	if _, err := none.Open(t.Context(), endpoint, sealed(t, localSealer(t, key(1)))); err == nil {
+		t.Error("it is opened")
+	}
+	if err := none.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestConfiguration(t *testing.T) {
 	t.Parallel()
 	type settings struct{ Seal Config } // as functions have it
