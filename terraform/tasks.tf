@@ -8,15 +8,11 @@
 
 locals {
   # One queue per provider, so that what waits for one that is away does not stand
-  # before another's. They are slow on purpose: when a provider is back after an outage,
-  # what waited for it goes on beside the new payments, at a pace that nobody feels. A
-  # minute's outage at 50 payments/s is made up for in two and a half minutes; what is
-  # not within 15 minutes is cancelled, so 18,000 payments can wait. With more traffic
-  # than that in a minute, raise it.
+  # before another's.
   queues = {
-    provider-stripe = { per_second = 20, concurrent = 100 }
-    provider-paypal = { per_second = 20, concurrent = 100 }
-    provider-bank   = { per_second = 20, concurrent = 100 }
+    provider-stripe = { per_second = 50, concurrent = 100 }
+    provider-paypal = { per_second = 50, concurrent = 100 }
+    provider-bank   = { per_second = 50, concurrent = 100 }
     webhooks        = { per_second = 500, concurrent = 1000 }
   }
 }

@@ -2,6 +2,8 @@ package payment
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"net/http"
 	"time"
 
@@ -223,6 +225,26 @@ func refusalOf(d *dossier, sg *saga.Saga) *provider.Refusal {
 // for it, and asking whether it can be sent now costs the provider nothing.
 const unsentBackoff = 2 * time.Minute
 
+const (
+	// payerBackoff is how long a payer is left alone at least. The provider tells by a
+	// webhook when they are done; asking is for when that is lost, and costs a call for each
+	// payment that waits.
+	payerBackoff = time.Minute
+
+	// longOutage is from what time on a wait that the provider's gate names is one that many
+	// payments share: a circuit is open. They come back within returnWithin after it, not
+	// all in one instant, beside the payments that are new then.
+	longOutage   = 5 * time.Second
+	returnWithin = 2 * time.Minute
+)
+
+// share is a part of the whole that is the same for an id each time, and evenly spread
+// over ids.
+func share(i id.ID, whole time.Duration) time.Duration {
+	sum := sha256.Sum256(i[:])
+	return time.Duration(float64(binary.BigEndian.Uint32(sum[:])) / (1 << 32) * float64(whole)).Truncate(time.Millisecond)
+}
+
 // release says what becomes of a saga that the facts did not close.
 func (s *Service) release(b *pgx.Batch, d *dossier, sg *saga.Saga, w work, res provider.Result, evidence id.ID) *wake {
 	unsent := res.Outcome == provider.NotSent && w.first
@@ -251,10 +273,16 @@ func (s *Service) release(b *pgx.Batch, d *dossier, sg *saga.Saga, w work, res p
 		}
 	}
 	backoff := saga.Backoff(sg.Tries)
-	if wait == saga.Scheduled {
+	switch wait {
+	case saga.Scheduled:
 		backoff = min(backoff, unsentBackoff)
+	case saga.AwaitingPayer:
+		backoff = max(backoff, payerBackoff)
 	}
 	due, tries := d.now.Add(max(backoff, res.RetryAfter)), sg.Tries+1
+	if wait == saga.Scheduled && res.RetryAfter >= longOutage {
+		due = due.Add(share(sg.ID, returnWithin))
+	}
 	if w.forced {
 		tries = sg.Tries
 	}

@@ -125,7 +125,7 @@ func TestFailover(t *testing.T) {
 		t.Errorf("both away: %d %s, retry after %s", a.Status, a.Body, a.RetryAfter)
 	}
 	paypal.open = false
-	w.pass(2*time.Minute, 10*time.Second)
+	w.pass(time.Minute+returnWithin, 10*time.Second)
 	_, id := problem(t, a)
 	if p = w.get(View{ID: id}); p.Provider != "paypal" || p.NextAction == nil || p.Route.Candidates[0].State != NotSent {
 		t.Errorf("PayPal is back: %+v %+v", p, p.Route)
@@ -234,11 +234,13 @@ func TestOperationsWaitForTheCircuit(t *testing.T) {
 	if got := w.state(w.must(w.capture(p, nil))); got.Status != Authorized || *got.PendingOperation != "capture" {
 		t.Errorf("capture: %+v", got)
 	}
-	if due := w.strings(`SELECT state || ' ' || (due_at - $1::timestamptz)::text FROM transaction_saga WHERE state <> 'done'`, w.Now()); !slices.Equal(due, []string{"scheduled 00:01:00"}) {
-		t.Errorf("it waits as %v", due)
+	// Not all that waits comes back in one instant.
+	if early := w.strings(`SELECT state FROM transaction_saga WHERE state <> 'done' AND NOT (state = 'scheduled' AND due_at - $1::timestamptz
+		BETWEEN interval '1 minute' AND interval '3 minutes')`, w.Now()); len(early) != 0 {
+		t.Errorf("it waits as %v", early)
 	}
 	g.open = false
-	w.pass(2*time.Minute, 10*time.Second)
+	w.pass(time.Minute+returnWithin, 10*time.Second)
 	if got := w.get(p); got.Status != Captured || g.asked != 1 {
 		t.Errorf("after: %+v, asked %d times", got, g.asked)
 	}
@@ -322,4 +324,25 @@ func TestASlowDeclineLeavesTheNextProviderToATask(t *testing.T) {
 	}
 	w.wantDone(p, map[string]int{"paypal authorize": 1})
 	w.fold()
+}
+
+// What an outage held up does not come back in one instant.
+func TestReturnIsSpread(t *testing.T) {
+	t.Parallel()
+	src := id.Source{Now: time.Now}
+	var sum time.Duration
+	seen := map[time.Duration]bool{}
+	const n = 2000
+	for range n {
+		i := src.New()
+		got := share(i, returnWithin)
+		if got < 0 || got >= returnWithin || got != share(i, returnWithin) {
+			t.Fatalf("%v of %v", got, returnWithin)
+		}
+		sum += got
+		seen[got.Truncate(returnWithin/20)] = true
+	}
+	if mean := sum / n; mean < returnWithin*9/20 || mean > returnWithin*11/20 || len(seen) != 20 {
+		t.Errorf("on average %v of %v, in %d parts of 20", mean, returnWithin, len(seen))
+	}
 }

@@ -22,7 +22,7 @@ import (
 // then one attempt at a time finds out. An attempt that falls due meanwhile is lost
 // without a request and takes its place in the schedule, so that what waits for a dead
 // endpoint comes up less and less often. An endpoint that was asked nothing for an hour is
-// asked with what it missed first (ProbeFailing). On its first success after its circuit
+// asked with what was given up first (ProbeFailing). On its first success after its circuit
 // opened, or after as many failures in a row as it takes to give one delivery up,
 // everything that it missed is replayed.
 const (
@@ -144,20 +144,19 @@ const takeProbes = `
 	)
 	UPDATE webhook_deliveries d
 	SET status = 'PENDING', next_retry_at = $1, task_generation = d.task_generation + 1, updated_at = $1,
-	    series_start = CASE d.status WHEN 'EXHAUSTED' THEN d.attempt_count - $4::int + 1 ELSE d.series_start END
+	    series_start = d.attempt_count - $4::int
 	FROM ready r, LATERAL (
 		SELECT o.id FROM webhook_deliveries o
-		WHERE o.webhook_id = r.id AND o.delivered_at IS NULL AND o.status IN ('PENDING', 'EXHAUSTED')
-		  AND (o.lease_until IS NULL OR o.lease_until <= $1)
+		WHERE o.webhook_id = r.id AND o.delivered_at IS NULL AND o.status = 'EXHAUSTED'
 		ORDER BY o.event_created_at, o.event_id LIMIT 1) oldest
-	WHERE d.id = oldest.id AND d.status IN ('PENDING', 'EXHAUSTED')
+	WHERE d.id = oldest.id AND d.status = 'EXHAUSTED'
 	RETURNING ` + deliveryColumns
 
 // ProbeFailing has endpoints that were asked nothing for an hour asked again, at most
-// limit, each with the oldest event that it did not get. It says how many. One that was
-// given up gets this one attempt.
+// limit, each with the oldest event that was given up there, which gets this one attempt
+// more. It says how many. Where none was given up yet, the schedule goes on.
 func (s *Service) ProbeFailing(ctx context.Context, limit int) (int, error) {
-	rows, _ := s.Pool.Query(ctx, takeProbes, s.Now(), limit, probeEvery, len(s.Schedule)) // CollectRows returns the error
+	rows, _ := s.Pool.Query(ctx, takeProbes, s.Now(), limit, probeEvery, onceMore) // CollectRows returns the error
 	probes, err := pgx.CollectRows(rows, pgx.RowToStructByName[Delivery])
 	if err != nil {
 		return 0, fault.Wrap(err, "find endpoints to probe")

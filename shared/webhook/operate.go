@@ -57,7 +57,7 @@ func (s *Service) DueWithoutTask(ctx context.Context, limit int) (made int, err 
 
 const reviveDelivery = `
 	UPDATE webhook_deliveries d
-	SET status = 'PENDING', next_retry_at = $3, series_start = d.attempt_count - $4::int + 1, tried_at = NULL, slot = false,
+	SET status = 'PENDING', next_retry_at = $3, series_start = d.attempt_count - $4::int, tried_at = NULL, slot = false,
 	    task_generation = d.task_generation + 1, updated_at = $3
 	FROM webhook_endpoints w
 	WHERE d.id = $1 AND ($2::uuid IS NULL OR d.merchant_id = $2) AND w.id = d.webhook_id AND w.enabled
@@ -68,7 +68,7 @@ const reviveDelivery = `
 // fails it is given up again. A delivery of another merchant, unless that is zero, is
 // not_found; one that is not over, or whose endpoint is disabled, is invalid_state.
 func (s *Service) Redeliver(ctx context.Context, merchant, delivery id.ID) (Delivery, error) {
-	rows, _ := s.Pool.Query(ctx, reviveDelivery, delivery, optional(merchant), s.Now(), len(s.Schedule)) // CollectExactlyOneRow returns the error
+	rows, _ := s.Pool.Query(ctx, reviveDelivery, delivery, optional(merchant), s.Now(), onceMore) // CollectExactlyOneRow returns the error
 	d, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Delivery])
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Delivery{}, s.whyNotRevived(ctx, merchant, delivery)

@@ -22,6 +22,10 @@ const (
 	// maxWait keeps a wait with its jitter inside the 30 days that a task may wait.
 	maxWait = 27 * 24 * time.Hour
 
+	// onceMore attempts are more than any schedule has: a delivery whose series began so long
+	// ago has its next attempt, and is then given up.
+	onceMore = 1 << 20
+
 	// maxRetryAfter bounds how long an endpoint may ask us to wait.
 	maxRetryAfter = 24 * time.Hour
 )

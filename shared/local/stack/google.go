@@ -50,7 +50,7 @@ func queues() map[string]*cloudtaskspb.RateLimits {
 		DeliveryQueue(): {MaxDispatchesPerSecond: 500, MaxConcurrentDispatches: 1000},
 	}
 	for _, provider := range Providers() {
-		limits[ResumeQueue(provider)] = &cloudtaskspb.RateLimits{MaxDispatchesPerSecond: 20, MaxConcurrentDispatches: 100}
+		limits[ResumeQueue(provider)] = &cloudtaskspb.RateLimits{MaxDispatchesPerSecond: 50, MaxConcurrentDispatches: 100}
 	}
 	return limits
 }
