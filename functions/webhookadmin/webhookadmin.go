@@ -27,7 +27,9 @@ func Build(ctx context.Context, env api.Env) (http.Handler, error) {
 	c, err := config.Load[struct {
 		Postgres postgres.Config
 		Tasks    outbox.TasksConfig
-		Webhook  webhook.Config
+		Schedule webhook.ScheduleConfig
+		Seal     seal.Config
+		Endpoint endpoint.Config
 		core.GateConfig
 	}](env.Lookup)
 	if err != nil {
@@ -36,11 +38,11 @@ func Build(ctx context.Context, env api.Env) (http.Handler, error) {
 	if c.Tasks.DeliverURL == "" {
 		return nil, errors.New("DELIVER_URL is not set: it is where tasks deliver webhooks")
 	}
-	schedule, err := webhook.NewSchedule(c.Webhook.Schedule)
+	schedule, err := webhook.NewSchedule(c.Schedule.Schedule)
 	if err != nil {
 		return nil, err
 	}
-	sealer, err := seal.New(c.Webhook.SealingKey)
+	sealer, err := seal.Open(ctx, c.Seal, env.Now, env.KMS...)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +63,7 @@ func Build(ctx context.Context, env api.Env) (http.Handler, error) {
 		Pool: pool, Now: env.Now, NewID: env.NewID, Tasks: tasks, Schedule: schedule, Log: env.Log, Metrics: env.Metrics,
 	}
 	a.endpoints = &endpoint.Service{
-		DB: pool, Now: env.Now, NewID: env.NewID, Sealer: sealer, AllowLocal: c.Webhook.AllowLocal, Log: env.Log, Webhooks: a.webhooks,
+		DB: pool, Now: env.Now, NewID: env.NewID, Sealer: sealer, AllowLocal: c.Endpoint.AllowLocal, Log: env.Log, Webhooks: a.webhooks,
 	}
 	return api.HandleAll(env, "webhookadmin", a.routes(gate)), nil
 }

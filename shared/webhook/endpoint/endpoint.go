@@ -67,6 +67,11 @@ type Endpoint struct {
 	Sealed []byte `db:"headers"`
 }
 
+// Config is what a deployment decides.
+type Config struct {
+	AllowLocal bool `env:"WEBHOOK_ALLOW_LOCAL" envDefault:"false" desc:"take endpoints on loopback and by http; for local runs only" who:"scripts/dev"`
+}
+
 // By is who disabled an endpoint.
 type By string
 
@@ -84,7 +89,7 @@ type Service struct {
 	Now        func() time.Time
 	NewID      func() id.ID
 	Sealer     *seal.Sealer
-	AllowLocal bool                      // as in webhook.Config
+	AllowLocal bool                      // as in Config
 	Rand       func([]byte) (int, error) // of secrets; crypto/rand when nil
 	Log        *slog.Logger
 

@@ -14,7 +14,8 @@ import (
 )
 
 // Disable stops sending to an endpoint until it is enabled. What happens meanwhile is
-// kept for it. An endpoint that is disabled already stays as it is.
+// kept for it. An endpoint that is disabled already stays as it is, but that an operator
+// overrules what others did.
 func (s *Service) Disable(ctx context.Context, merchant, endpoint id.ID, by By, reason string) (Endpoint, error) {
 	if !text(reason) {
 		return Endpoint{}, fault.Invalid("reason", "has characters that are not text")

@@ -60,9 +60,9 @@ const abandonHeld = `
 
 const disableEndpoint = `
 	UPDATE webhook_endpoints
-	SET enabled = false, disabled_at = $5, disabled_by = $3, disabled_reason = nullif($4, ''), open_until = NULL,
-	    probe_at = NULL, updated_at = $5
-	WHERE id = $1 AND merchant_id = $2 AND deleted_at IS NULL AND enabled
+	SET enabled = false, disabled_at = coalesce(disabled_at, $5), disabled_by = $3, disabled_reason = nullif($4, ''),
+	    open_until = NULL, probe_at = NULL, updated_at = $5
+	WHERE id = $1 AND merchant_id = $2 AND deleted_at IS NULL AND (enabled OR $3 = 'operator' AND disabled_by <> 'operator')
 	RETURNING ` + columns
 
 const enableEndpoint = `
