@@ -42,8 +42,9 @@ The body of a webhook is one event:
 %[2]s
 An event may come twice, and events may come out of order. Deal with each 'id' once. 'sequence' counts the events of one
 payment (those of its refunds with them), or of one endpoint, from 1 and without gaps: act on an event only if its
-sequence is above the highest that you have seen of its payment, or fetch the payment. Every attempt to deliver an event
-to an endpoint sends the same bytes: the objects are as they were when it happened, not as they are now.
+sequence is above the highest that you have seen of its payment, or fetch the payment. An endpoint that subscribes to some
+of the events sees some of the numbers. Every attempt to deliver an event to an endpoint sends the same bytes: the objects
+are as they were when it happened, not as they are now.
 
 ## Versions
 
