@@ -86,9 +86,20 @@ func (a *admin) startReplay(r *http.Request, caller merchant.Caller) (api.Respon
 		}
 	}
 	replay, err := a.webhooks.StartReplay(r.Context(), caller.MerchantID, webhook.ReplayRequest{
-		EndpointID: which, Since: since, Until: until, EventTypes: in.EventTypes, All: in.IncludeDelivered,
+		EndpointID: which, Since: since, Until: until, EventTypes: types(in.EventTypes), All: in.IncludeDelivered,
 	})
 	return a.accepted(r, viewReplay(&replay), !replay.ID.IsZero(), err)
+}
+
+// types are those that the filters stand for.
+func types(filters []string) []string {
+	var names []string
+	for _, t := range event.Types() {
+		if len(filters) > 0 && event.Match(filters, t.Name) {
+			names = append(names, t.Name)
+		}
+	}
+	return names
 }
 
 // moment reads a time; "" is zero.

@@ -66,21 +66,23 @@ func (s *Service) rotate(ctx context.Context, merchant, endpoint id.ID, sealed [
 		if err := tx.QueryRow(ctx, lockEndpoint, endpoint, merchant, now).Scan(nil); err != nil {
 			return err
 		}
+		collect := func(rows pgx.Rows) (err error) {
+			signing, err = pgx.CollectRows(rows, pgx.RowToStructByName[Signing])
+			return err
+		}
+		rows, _ := tx.Query(ctx, selectSigning, endpoint, now) // collect returns the error
+		if err := collect(rows); err != nil {
+			return err
+		}
+		if overlap > 0 && len(signing) >= maxSigning {
+			return tooMany(signing)
+		}
 		var b pgx.Batch
 		b.Queue(endSecrets, endpoint, now.Add(overlap))
 		b.Queue(destroyExpired, endpoint, now)
 		b.Queue(insertSecret, s.NewID(), endpoint, sealed, now)
-		b.Queue(selectSigning, endpoint).Query(func(rows pgx.Rows) (err error) {
-			signing, err = pgx.CollectRows(rows, pgx.RowToStructByName[Signing])
-			return err
-		})
-		if err := postgres.Pipeline(ctx, tx, &b); err != nil {
-			return err
-		}
-		if len(signing) > maxSigning {
-			return tooMany(signing)
-		}
-		return nil
+		b.Queue(selectSigning, endpoint, now).Query(collect)
+		return postgres.Pipeline(ctx, tx, &b)
 	})
 	var refused *fault.Error
 	switch {

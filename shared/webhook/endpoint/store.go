@@ -87,5 +87,5 @@ const (
 	insertSecret   = `INSERT INTO webhook_endpoint_secrets (id, endpoint_id, sealed, created_at) VALUES ($1, $2, $3, $4)`
 	selectSigning  = `
 		SELECT created_at, expires_at FROM webhook_endpoint_secrets
-		WHERE endpoint_id = $1 ORDER BY created_at DESC, id DESC`
+		WHERE endpoint_id = $1 AND (expires_at IS NULL OR expires_at > $2) ORDER BY created_at DESC, id DESC`
 )
