@@ -38,7 +38,7 @@ func Build(ctx context.Context, env api.Env) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	sealer, err := seal.New(c.Webhook.SealingKey)
+	sealer, err := seal.Open(ctx, c.Webhook.Seal, env.Now, env.KMS...)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package deliverwebhook
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"net/http"
@@ -10,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/tollgate/tollgate/shared/api/apitest"
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/outbox"
@@ -17,6 +21,8 @@ import (
 	"github.com/tollgate/tollgate/shared/telemetry"
 	"github.com/tollgate/tollgate/shared/webhook/endpoint"
 	"github.com/tollgate/tollgate/shared/webhook/seal"
+	"github.com/tollgate/tollgate/shared/webhook/seal/sealtest"
+	"github.com/tollgate/tollgate/shared/webhook/sender"
 )
 
 // world has a merchant with an endpoint, and a delivery to it that was never tried.
@@ -120,6 +126,49 @@ func TestOurOwnTroubleIsTriedAgain(t *testing.T) {
 	}
 	if got := w.state(); got != "PENDING 0" || w.posts.Load() != 0 {
 		t.Errorf("the delivery is %s after %d posts", got, w.posts.Load())
+	}
+}
+
+// As production has it: KMS seals, and what the local key sealed goes on.
+func TestSecretsOfKMSSign(t *testing.T) {
+	t.Parallel()
+	const kmsKey = "projects/test/locations/asia-northeast1/keyRings/tollgate/cryptoKeys/webhooks"
+	w := newWorld(t)
+	kms := sealtest.New(t, kmsKey)
+	w.Config["WEBHOOK_KMS_KEY"], w.Env.KMS = kmsKey, kms.Options
+	sealer, err := seal.Open(t.Context(), seal.Config{KMSKey: kmsKey}, w.Clock.Now, kms.Options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = sealer.Close() })
+	endpoint, err := id.Parse(w.Text(`SELECT id::text FROM webhook_endpoints`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := sender.NewKey(sender.SchemeV1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := sealer.Seal(t.Context(), endpoint, key.Secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Exec(`INSERT INTO webhook_endpoint_secrets (id, endpoint_id, sealed, created_at) VALUES ($1, $2, $3, $4)`, w.Env.NewID(), endpoint, sealed, w.Clock.Now())
+	var signatures atomic.Value
+	answer := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { signatures.Store(r.Header.Get(sender.HeaderSignature)) })
+	w.endpoint.Store(&answer)
+
+	h := w.Build(Build)
+	kms.Before(func(context.Context, any) error { return status.Error(codes.Internal, "away") })
+	if rec := w.Task(h, w.task(1)); rec.Code != http.StatusInternalServerError || w.posts.Load() != 0 {
+		t.Errorf("got %d after %d posts while KMS is away", rec.Code, w.posts.Load())
+	}
+	kms.Before(nil)
+	if rec := w.Task(h, w.task(1)); rec.Code != http.StatusNoContent || w.state() != "DELIVERED 1" {
+		t.Fatalf("got %d, the delivery is %s", rec.Code, w.state())
+	}
+	if got := strings.Fields(signatures.Load().(string)); len(got) != 2 {
+		t.Errorf("signatures %q; want one by each key", got)
 	}
 }
 

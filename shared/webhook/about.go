@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"net/url"
 	"time"
 
 	"github.com/tollgate/tollgate/shared/event"
@@ -25,38 +24,14 @@ type about struct {
 
 const aboutColumns = `id, merchant_id, url, description, disabled_at, disabled_by, disabled_reason, created_at, event_sequence`
 
-// event makes an event about the endpoint. The URL's path and query stay out of it: they
-// may hold what only that endpoint is to know.
+// event makes an event about the endpoint.
 func (a about) event(made id.ID, kind string, at time.Time) outbox.Event {
-	host := ""
-	if u, err := url.Parse(a.URL); err == nil {
-		host = u.Host
-	}
-	type object struct {
-		ID             string     `json:"id"`
-		Object         string     `json:"object"`
-		Host           string     `json:"host"`
-		Description    string     `json:"description"`
-		DisabledAt     *time.Time `json:"disabled_at"`
-		DisabledBy     *string    `json:"disabled_by"`
-		DisabledReason *string    `json:"disabled_reason"`
-		CreatedAt      time.Time  `json:"created_at"`
-	}
-	body := event.Event{ID: made, Type: kind, Timestamp: at, Sequence: a.Sequence, Data: struct {
-		Endpoint object `json:"endpoint"`
-	}{object{
-		id.Endpoint.External(a.ID), "endpoint", host, a.Description, inUTC(a.DisabledAt), a.DisabledBy, a.DisabledReason,
-		a.CreatedAt.UTC(),
-	}}}
+	head := event.Event{ID: made, Type: kind, Timestamp: at, Sequence: a.Sequence}
+	body := event.EndpointEvent(head, event.Endpoint{
+		ID: a.ID, URL: a.URL, Description: a.Description, CreatedAt: a.CreatedAt,
+		DisabledAt: a.DisabledAt, DisabledBy: a.DisabledBy, DisabledReason: a.DisabledReason,
+	})
 	return outbox.Event{
-		ID: made, MerchantID: a.MerchantID, SubjectID: a.ID, Type: kind, Sequence: a.Sequence, Payload: body.Encode(), At: at,
+		ID: made, MerchantID: a.MerchantID, SubjectID: a.ID, Type: kind, Sequence: a.Sequence, Payload: body, At: at,
 	}
-}
-
-func inUTC(t *time.Time) *time.Time {
-	if t == nil {
-		return nil
-	}
-	u := t.UTC()
-	return &u
 }

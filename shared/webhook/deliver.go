@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -69,7 +68,7 @@ func (s *Service) try(ctx context.Context, d *held, a *attempt) (err error) {
 	if err != nil {
 		return err
 	}
-	header, err := s.headers(ctx, d)
+	own, err := s.headers(ctx, d)
 	if err != nil {
 		return err
 	}
@@ -78,11 +77,10 @@ func (s *Service) try(ctx context.Context, d *held, a *attempt) (err error) {
 		return err
 	}
 	a.At = s.Now()
-	message := id.Event.External(d.EventID)
-	header.Set("Content-Type", "application/json")
-	header.Set(sender.HeaderID, message)
-	header.Set(sender.HeaderTimestamp, sender.Timestamp(a.At))
-	header.Set(sender.HeaderSignature, sender.Sign(message, a.At, body, keys))
+	header, err := sender.Header(id.Event.External(d.EventID), a.At, body, keys, own)
+	if err != nil {
+		return fault.Wrap(err, "sign for endpoint %s", id.Endpoint.External(d.EndpointID))
+	}
 	a.Result, err = s.Sender.Send(ctx, d.URL, header, body)
 	a.Took = max(0, s.Now().Sub(a.At))
 	return err
@@ -106,24 +104,19 @@ func (s *Service) keys(ctx context.Context, d *held) ([]sender.Key, error) {
 }
 
 // headers opens the merchant's own headers.
-func (s *Service) headers(ctx context.Context, d *held) (http.Header, error) {
-	header := http.Header{}
+func (s *Service) headers(ctx context.Context, d *held) (own map[string]string, err error) {
 	if d.Headers == nil {
-		return header, nil
+		return nil, nil
 	}
 	name := id.Endpoint.External(d.EndpointID)
 	text, err := s.Sealer.Open(ctx, d.EndpointID, d.Headers)
 	if err != nil {
 		return nil, fault.Wrap(err, "open the headers of endpoint %s", name)
 	}
-	var own map[string]string
 	if err := json.Unmarshal(text, &own); err != nil {
 		return nil, fmt.Errorf("webhook: the headers of endpoint %s are not readable", name)
 	}
-	for k, v := range own {
-		header.Set(k, v)
-	}
-	return header, nil
+	return own, nil
 }
 
 // The attempt and the next state, and what the attempt says of the endpoint, are one

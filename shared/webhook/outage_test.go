@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/shared/event"
+	"github.com/tollgate/tollgate/shared/event/eventtest"
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/outbox"
 	"github.com/tollgate/tollgate/shared/outbox/outboxtest"
@@ -326,7 +327,7 @@ func TestEndpointThatNeverAnswersIsDisabled(t *testing.T) {
 	r.endpoint.answers(status(http.StatusBadGateway))
 	dead, _ := r.subscribe(r.endpoint.URL)
 	r.tell(r.payment)
-	r.advance(34 * time.Hour)
+	r.advance(36 * time.Hour)
 	if got := r.count(); got[Exhausted] != 1 {
 		t.Fatalf("%v; want it given up", got)
 	}
@@ -349,6 +350,7 @@ func TestEndpointThatNeverAnswersIsDisabled(t *testing.T) {
 		!strings.Contains(string(posts[0].Body), id.Endpoint.External(dead.ID)) {
 		t.Errorf("the other endpoint got %+v", posts)
 	}
+	eventtest.Check(t, other.got()[0].Body)
 	if !strings.Contains(r.log.String(), "webhook endpoint disabled") {
 		t.Error("no line for the operators")
 	}

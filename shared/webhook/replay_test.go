@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tollgate/tollgate/shared/event"
+	"github.com/tollgate/tollgate/shared/event/eventtest"
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/webhook/sender"
@@ -274,6 +275,7 @@ func TestTestEventGoesToItsEndpointAlone(t *testing.T) {
 	if len(posts) != 1 || len(other.got()) != 0 {
 		t.Fatalf("%d posts, %d to another endpoint", len(posts), len(other.got()))
 	}
+	eventtest.Check(t, posts[0].Body)
 	if err := verify(secret, posts[0].Header, posts[0].Body); err != nil {
 		t.Errorf("the signature: %v", err)
 	}

@@ -52,8 +52,8 @@ import (
 // Config is what a deployment decides.
 type Config struct {
 	ScheduleConfig
-	SealingKey telemetry.Secret `env:"WEBHOOK_SEALING_KEY,required,notEmpty" desc:"key that seals signing secrets: 32 bytes in base64; older keys may follow, after commas" who:"terraform"`
-	AllowLocal bool             `env:"WEBHOOK_ALLOW_LOCAL" envDefault:"false" desc:"deliver to loopback and by http; for local runs only" who:"scripts/dev"`
+	Seal       seal.Config
+	AllowLocal bool `env:"WEBHOOK_ALLOW_LOCAL" envDefault:"false" desc:"deliver to loopback and by http; for local runs only" who:"scripts/dev"`
 }
 
 // ScheduleConfig is the part of Config for functions that make tasks and send nothing:
