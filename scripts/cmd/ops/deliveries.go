@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/tollgate/tollgate/shared/config"
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/webhook"
 )
@@ -17,19 +16,11 @@ import (
 // deliveries wires the part of the webhook service that operators need to look: it makes
 // no tasks, and attempts nothing itself.
 func (s *session) deliveries(ctx context.Context) (*webhook.Service, error) {
-	c, err := config.Load[webhook.ScheduleConfig](s.settings)
-	if err != nil {
-		return nil, err
-	}
-	schedule, err := webhook.NewSchedule(c.Schedule)
-	if err != nil {
-		return nil, err
-	}
 	db, err := s.db(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &webhook.Service{Pool: db, Now: s.now, NewID: s.newID, Schedule: schedule, Log: slog.New(slog.DiscardHandler)}, nil
+	return &webhook.Service{Pool: db, Now: s.now, NewID: s.newID, Log: slog.New(slog.DiscardHandler)}, nil
 }
 
 // deliveryTasks is the same with the way to make tasks.

@@ -121,18 +121,33 @@ func (w *world) parse(a shop.Answer, err error) answer {
 // post sends a request under a key of its own, and holds the answer's status against what it should be.
 func (w *world) post(status int, path string, b any) answer {
 	w.t.Helper()
-	a := w.parse(w.Post(w.t.Context(), path, shop.NewKey(), b))
-	if a.http.Status != status {
-		w.t.Errorf("POST %s was answered %d, want %d: %s", path, a.http.Status, status, a.http.Body)
-	}
-	return a
+	return w.answered(status, "POST "+path, w.parse(w.Post(w.t.Context(), path, shop.NewKey(), b)))
 }
 
 func (w *world) get(status int, path string) answer {
 	w.t.Helper()
-	a := w.parse(w.Get(w.t.Context(), path))
+	return w.answered(status, "GET "+path, w.parse(w.Get(w.t.Context(), path)))
+}
+
+func (w *world) patch(status int, path string, b any) answer {
+	w.t.Helper()
+	return w.answered(status, "PATCH "+path, w.parse(w.Patch(w.t.Context(), path, b)))
+}
+
+func (w *world) delete(status int, path string) {
+	w.t.Helper()
+	a, err := w.Delete(w.t.Context(), path)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.answered(status, "DELETE "+path, answer{http: a})
+}
+
+// answered holds an answer's status against what it should be.
+func (w *world) answered(status int, to string, a answer) answer {
+	w.t.Helper()
 	if a.http.Status != status {
-		w.t.Errorf("GET %s was answered %d, want %d: %s", path, a.http.Status, status, a.http.Body)
+		w.t.Errorf("%s was answered %d, want %d: %s", to, a.http.Status, status, a.http.Body)
 	}
 	return a
 }

@@ -48,7 +48,7 @@ var functions = []function{
 	{"notifymerchant", notifymerchant.Build, []group{database, deliverTasks, retries, calledBy(pubsubAccount)}},
 	{"deliverwebhook", deliverwebhook.Build, []group{database, deliverTasks, retries, signing, calledBy(tasksAccount)}},
 	{"resumepayment", resumepayment.Build, []group{database, providerCalls, topics, resumeTasks, calledBy(tasksAccount)}},
-	{"sweep", sweep.Build, []group{database, topics, resumeTasks, deliverTasks, retries, calledBy(schedulerAccount)}},
+	{"sweep", sweep.Build, []group{database, topics, resumeTasks, deliverTasks, calledBy(schedulerAccount)}},
 }
 
 // Functions lists the functions by name, as their folders are called.

@@ -39,6 +39,20 @@ func (c Client) Get(ctx context.Context, path string) (Answer, error) {
 	return c.do(ctx, http.MethodGet, path, nil, "")
 }
 
+// Delete deletes what a path names.
+func (c Client) Delete(ctx context.Context, path string) (Answer, error) {
+	return c.do(ctx, http.MethodDelete, path, nil, "")
+}
+
+// Patch changes what a path names. The body is marshalled to JSON.
+func (c Client) Patch(ctx context.Context, path string, body any) (Answer, error) {
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return Answer{}, fmt.Errorf("shop: %w", err)
+	}
+	return c.do(ctx, http.MethodPatch, path, raw, "")
+}
+
 // Post sends a body, marshalled to JSON unless it is bytes already, under an Idempotency-Key.
 func (c Client) Post(ctx context.Context, path, key string, body any) (Answer, error) {
 	raw, ok := body.([]byte)
@@ -59,7 +73,7 @@ func (c Client) do(ctx context.Context, method, path string, body []byte, key st
 	if c.APIKey != "" {
 		req.Header.Set("Authorization", "Bearer "+c.APIKey)
 	}
-	if method == http.MethodPost {
+	if method == http.MethodPost || method == http.MethodPatch {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	if key != "" {
