@@ -1,6 +1,6 @@
 // Command dev runs the whole of Tollgate on this machine, and tells first payments' lives as their merchant sees them,
-// one at each provider and some while a provider is away: every step goes over HTTP through the gateway, and every
-// webhook is verified by the public library. It exits with 0 only if every step of the story was as it should be.
+// one at each provider and some while a provider, or a server of the merchant's, is away: every step goes over HTTP
+// through the gateway, and every webhook is verified by the public library. It exits with 0 only if every step of the story was as it should be.
 package main
 
 import (

@@ -117,6 +117,8 @@ var otherScenes = []string{
 	"approves at PayPal", "payment.authorized, sequence 2, signature verified", "3,900 taken",
 	"authorizes the transfer", "read     200  PENDING", "goes on by 26h5m0s", "2,000 on their way back",
 	"create   503  STRIPE_UNAVAILABLE", "circuit  200  open", "and 8 more, each verified", "circuit  200  closed",
+	"goes on by 36h0m0s", "4 events: 2 given up, 2 held", "books         payment.captured, sequence 2, signature verified, nobody asked for it",
+	"verified by the old secret", "verified by the new one",
 }
 
 func TestOnceTellsTheStory(t *testing.T) {

@@ -226,7 +226,8 @@ func (s *system) places() {
 		{"log", s.log.Name()},
 	}
 	if s.seated {
-		places = append(places, [2]string{"operators", "scripts/ops --help"})
+		places = append(places, [2]string{"webhooks", "scripts/ops webhooks listen --forward-to http://localhost:3000/hook  (to a server of yours)"},
+			[2]string{"operators", "scripts/ops --help"})
 	}
 	for _, place := range places {
 		s.line("  %-9s %s", place[0], place[1])

@@ -63,7 +63,7 @@ type payment struct {
 
 // tell tells the scenes, each in its file scene_….go.
 func (s *story) tell(ctx context.Context) {
-	for _, scene := range []func(context.Context){s.tellCard, s.tellDecline, s.tellPayPal, s.tellBank, s.tellOutage} {
+	for _, scene := range []func(context.Context){s.tellCard, s.tellDecline, s.tellPayPal, s.tellBank, s.tellOutage, s.tellWebhooks} {
 		if ctx.Err() != nil {
 			return
 		}
@@ -171,6 +171,10 @@ func (s *story) post(path, key string, body any) func(context.Context) (shop.Ans
 
 func (s *story) get(path string) func(context.Context) (shop.Answer, error) {
 	return func(ctx context.Context) (shop.Answer, error) { return s.api.Get(ctx, path) }
+}
+
+func (s *story) delete(path string) func(context.Context) (shop.Answer, error) {
+	return func(ctx context.Context) (shop.Answer, error) { return s.api.Delete(ctx, path) }
 }
 
 func read(a shop.Answer) (p payment, err error) {
