@@ -1,4 +1,4 @@
-package main
+package isolation
 
 import (
 	"fmt"
@@ -6,35 +6,26 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
+
+	"github.com/tollgate/tollgate/scripts/cmd/load/measure"
 )
 
-// A report is all that was measured, and what is thought of it.
-type report struct {
-	At       time.Time `json:"at"`
-	Machine  string    `json:"machine"`
-	Busy     float64   `json:"load_average_before"` // of others, before anything was measured
-	Sick     string    `json:"sick"`
-	Healthy  string    `json:"healthy"`
-	Rate     int       `json:"rate_per_second"`
-	Runs     []run     `json:"runs"`
-	Outage   *outage   `json:"without_firestore"`
-	Verdicts []verdict `json:"verdicts"`
-}
-
-// A verdict is one bound, and whether it was kept.
-type verdict struct {
-	What string `json:"what"`
-	Want string `json:"want"`
-	Got  string `json:"got"`
-	OK   bool   `json:"ok"`
+// A Report is all that was measured, and what is thought of it.
+type Report struct {
+	At       time.Time        `json:"at"`
+	Machine  string           `json:"machine"`
+	Busy     float64          `json:"load_average_before"` // of others, before anything was measured
+	Sick     string           `json:"sick"`
+	Healthy  string           `json:"healthy"`
+	Rate     int              `json:"rate_per_second"`
+	Runs     []run            `json:"runs"`
+	Outage   *outage          `json:"without_firestore"`
+	Verdicts measure.Verdicts `json:"verdicts"`
 }
 
 // The bounds.
 const (
-	maxRatio   = 1.3
-	maxExtra   = 20.0 // ms, where that is more
 	maxOpening = 15.0 // seconds
 	minOpen    = 60.0 // seconds
 	maxApart   = 2.0  // seconds
@@ -44,20 +35,15 @@ const (
 	logged = 0.3
 )
 
-func newReport(p plan) *report {
-	return &report{At: time.Now().UTC(), Machine: machine(), Busy: busy(), Sick: p.Sick, Healthy: healthy, Rate: p.Rate}
+func newReport(p plan) *Report {
+	return &Report{At: time.Now().UTC(), Machine: measure.Machine(), Busy: measure.Busy(), Sick: p.Sick, Healthy: healthy, Rate: p.Rate}
 }
 
 // judge holds what was measured against the bounds. Those of time are left out of a rehearsal.
-func (r *report) judge(timed bool) {
-	add := func(ok bool, what, want, got string, args ...any) {
-		r.Verdicts = append(r.Verdicts, verdict{what, want, fmt.Sprintf(got, args...), ok})
-	}
+func (r *Report) judge(timed bool) {
+	add := r.Verdicts.Add
 	if timed {
-		base, beside := r.medians()
-		bound := max(maxRatio*base, base+maxExtra)
-		add(beside <= bound, "isolation", fmt.Sprintf("median p95 beside at most %.1f ms", bound),
-			"%.1f ms alone, %.1f ms beside: %.2fx, %+.1f ms", base, beside, beside/base, beside-base)
+		r.Verdicts.Isolation(r.p95s())
 	}
 	for _, run := range r.Runs {
 		add(run.Healthy.through(timed) == run.Healthy.Payments, run.Name+": "+r.Healthy, "all payments through", "%s", run.Healthy.answers())
@@ -92,22 +78,20 @@ func (i *illness) judge(name string, timed bool, add func(ok bool, what, want, g
 	add(len(i.Closed) == processes, name+": closes", "everywhere", "%s", list(i.Closed))
 }
 
-// medians are of the p95 of the runs without the sick provider, and of those with it.
-func (r *report) medians() (alone, beside float64) {
-	var without, with []float64
+// p95s are those of the runs without the sick provider, and of those with it.
+func (r *Report) p95s() (alone, beside []float64) {
 	for _, run := range r.Runs {
 		if run.Sick == nil {
-			without = append(without, run.Healthy.P95)
+			alone = append(alone, run.Healthy.P95)
 		} else {
-			with = append(with, run.Healthy.P95)
+			beside = append(beside, run.Healthy.P95)
 		}
 	}
-	return median(without), median(with)
+	return alone, beside
 }
 
-func (r *report) ok() bool {
-	return !slices.ContainsFunc(r.Verdicts, func(v verdict) bool { return !v.OK })
-}
+// OK reports whether every bound was kept.
+func (r *Report) OK() bool { return r.Verdicts.OK() }
 
 // list writes the values in order, seconds.
 func list(values map[string]float64) string {
@@ -121,8 +105,8 @@ func list(values map[string]float64) string {
 	return strings.Join(all, " ") + " s"
 }
 
-// print writes the report for people.
-func (r *report) print(out io.Writer) {
+// Print writes the report for people.
+func (r *Report) Print(out io.Writer) {
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(out, format+"\n", args...) }
 	line("%s, %s, load average %.2f before", r.At.Format("2006-01-02 15:04 MST"), r.Machine, r.Busy)
 	rate := "a few payments"
@@ -130,15 +114,12 @@ func (r *report) print(out io.Writer) {
 		rate = fmt.Sprintf("%d payments/s", r.Rate)
 	}
 	line("%s to %s, and beside them %s to %s, over %d instances", rate, r.Healthy, rate, r.Sick, processes)
-	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	row := func(cells ...any) {
-		format := strings.Repeat("%v\t", len(cells)-1) + "%v\n"
-		_, _ = fmt.Fprintf(t, format, cells...)
-	}
+	t := measure.NewTable(out)
+	row := t.Row
 	line("\nWhat %s's payments took, in ms", r.Healthy)
 	row("run", "payments", "p50", "p95", "p99", "max", "late p99", "cpu", "others", "answers")
 	for _, run := range r.Runs {
-		spreadRow(row, run.Name, run.Healthy, fmt.Sprintf("%.0f%%", run.CPU), fmt.Sprintf("%.0f%%", run.Others))
+		spreadRow(row, run.Name, run.Healthy, fmt.Sprintf("%.0f%%", run.CPU.Own), fmt.Sprintf("%.0f%%", run.CPU.Others))
 		if run.Sick == nil {
 			continue
 		}
@@ -149,30 +130,22 @@ func (r *report) print(out io.Writer) {
 	if r.Outage != nil {
 		spreadRow(row, "without Firestore", r.Outage.Healthy, "", "")
 	}
-	_ = t.Flush()
+	t.Flush()
 	for _, run := range r.Runs {
 		if run.Sick != nil {
 			line("\n%s: what %s's payments were answered, by the seconds since it hung", run.Name, r.Sick)
 			run.Sick.table(row)
-			_ = t.Flush()
+			t.Flush()
 			line("circuit: tripped at %.1f s, open in createpayment at %s (by %d), half-open at %.1f s, %d probes, closed %s; %d calls hung", run.Sick.Tripped, list(run.Sick.Opened),
 				run.Sick.Openers, run.Sick.Halfway, run.Sick.Probes, list(run.Sick.Closed), run.Sick.Hung)
 		}
 	}
 	line("")
-	for _, v := range r.Verdicts {
-		word := "PASS"
-		if !v.OK {
-			word = "FAIL"
-		}
-		row(word, v.What, v.Want, v.Got)
-	}
-	_ = t.Flush()
+	r.Verdicts.Print(out)
 }
 
 func spreadRow(row func(...any), name string, s spread, cpu, others string) {
-	number := func(v float64) string { return fmt.Sprintf("%.1f", v) }
-	row(name, s.Payments, number(s.P50), number(s.P95), number(s.P99), number(s.Max), number(s.LateP99), cpu, others, s.answers())
+	row(name, s.Payments, s.P50, s.P95, s.P99, s.Max, s.LateP99, cpu, others, s.answers())
 }
 
 // table has a row for each slice of time, and a column for each answer.

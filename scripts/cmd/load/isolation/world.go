@@ -1,4 +1,4 @@
-package main
+package isolation
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tollgate/tollgate/scripts/cmd/load/instance"
 	"github.com/tollgate/tollgate/shared/control/controltest"
 	"github.com/tollgate/tollgate/shared/local/clock"
 	"github.com/tollgate/tollgate/shared/local/stack"
@@ -24,6 +25,20 @@ var bases = map[string]string{stripe.Name: "STRIPE_API_BASE", paypal.Name: "PAYP
 // processes is how many instances the load goes to.
 const processes = 4
 
+// concurrency is how many requests an instance of a function takes at a time (terraform:
+// max_instance_request_concurrency). The platform keeps to it, not the function, and here the load does.
+const concurrency = 40
+
+// A target is a process that the load goes to.
+type target struct {
+	*instance.Process
+	requests chan struct{} // one for each that it is at
+}
+
+func newTarget(p *instance.Process) *target {
+	return &target{Process: p, requests: make(chan struct{}, concurrency)}
+}
+
 // A world is the local system with several instances of its functions, each a process of its own, that share a
 // Firestore. Payments are made at the instances in turn. What else there is to do, such as to sweep, one more instance
 // does.
@@ -31,7 +46,7 @@ type world struct {
 	stack     *stack.Stack
 	firestore *controltest.Emulator
 	lines     map[string]*line // to the providers
-	instances []*instance
+	instances []*target
 	circuits  *circuits
 	apiKey    string
 	folder    string // of the logs
@@ -112,7 +127,7 @@ func (w *world) startInstances(ctx context.Context, realTime bool) error {
 		}
 		hosts = append(hosts, host)
 	}
-	started := make([]*instance, len(hosts))
+	started := make([]*target, len(hosts))
 	var starting errgroup.Group
 	for n, host := range hosts {
 		host.ControlURL = ""
@@ -124,15 +139,18 @@ func (w *world) startInstances(ctx context.Context, realTime bool) error {
 		if n > 0 {
 			name = fmt.Sprintf("instance-%d", n)
 		}
-		starting.Go(func() (err error) {
-			started[n], err = startInstance(ctx, name, w.folder, w.firestore.Addr, task{host, realTime})
+		starting.Go(func() error {
+			p, err := instance.Start(ctx, name, w.folder, instance.Task{Host: host, RealTime: realTime}, "FIRESTORE_EMULATOR_HOST="+w.firestore.Addr)
+			if err == nil {
+				started[n] = newTarget(p)
+			}
 			return err
 		})
 	}
 	err := starting.Wait()
 	for _, i := range started {
 		if i != nil {
-			w.closers = append(w.closers, i.stop)
+			w.closers = append(w.closers, i.Stop)
 		}
 	}
 	if err != nil {

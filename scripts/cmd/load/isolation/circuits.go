@@ -1,4 +1,4 @@
-package main
+package isolation
 
 import (
 	"bytes"
@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"github.com/tollgate/tollgate/scripts/cmd/load/measure"
 )
 
 // A turn is a circuit that changed its state, as one function of one instance saw it.
@@ -31,19 +33,19 @@ const (
 
 // circuits reads what the instances' logs say about circuits.
 type circuits struct {
-	instances []*instance
+	instances []*target
 	read      []int64 // of each log
 	turns     []turn
 }
 
-func newCircuits(all []*instance) *circuits {
+func newCircuits(all []*target) *circuits {
 	return &circuits{instances: all, read: make([]int64, len(all))}
 }
 
 // look reads on.
 func (c *circuits) look() error {
 	for n, i := range c.instances {
-		f, err := os.Open(i.logName)
+		f, err := os.Open(i.LogName)
 		if err != nil {
 			return err
 		}
@@ -57,9 +59,9 @@ func (c *circuits) look() error {
 			if !bytes.Contains(l, []byte(`"message":"circuit `)) {
 				continue
 			}
-			t := turn{Instance: i.name}
+			t := turn{Instance: i.Name}
 			if err := json.Unmarshal(l, &t); err != nil {
-				return fmt.Errorf("%s: %w", i.logName, err)
+				return fmt.Errorf("%s: %w", i.LogName, err)
 			}
 			c.turns = append(c.turns, t)
 		}
@@ -84,7 +86,7 @@ func (c *circuits) first(provider, message string, from time.Time) map[string]tu
 // earliest is when any function of any instance first saw a circuit so, in seconds since from; 0 if none did.
 func (c *circuits) earliest(provider, message string, from time.Time) (at float64) {
 	for _, t := range c.turns {
-		if s := seconds(t.At.Sub(from)); t.Provider == provider && t.Message == message && s >= 0 && (at == 0 || s < at) {
+		if s := measure.Seconds(t.At.Sub(from)); t.Provider == provider && t.Message == message && s >= 0 && (at == 0 || s < at) {
 			at = s
 		}
 	}
@@ -95,7 +97,7 @@ func (c *circuits) earliest(provider, message string, from time.Time) (at float6
 func (c *circuits) when(provider, message string, from time.Time) map[string]float64 {
 	at := map[string]float64{}
 	for name, t := range c.first(provider, message, from) {
-		at[name] = seconds(t.At.Sub(from))
+		at[name] = measure.Seconds(t.At.Sub(from))
 	}
 	return at
 }
@@ -112,7 +114,7 @@ func (c *circuits) await(ctx context.Context, patience time.Duration, provider, 
 		if seen == len(c.instances) {
 			return nil
 		}
-		if !pause(ctx, 100*time.Millisecond) {
+		if !measure.Pause(ctx, 100*time.Millisecond) {
 			return fmt.Errorf("after %v, %d of %d instances have said of %s: %s", patience, seen, len(c.instances), provider, message)
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package isolation
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/tollgate/tollgate/scripts/cmd/load/measure"
 	"github.com/tollgate/tollgate/shared/provider/stripe"
 )
 
@@ -29,9 +30,8 @@ type plan struct {
 
 // A run is one measurement.
 type run struct {
-	Name    string   `json:"name"`
-	CPU     float64  `json:"cpu_percent"`        // of the machine, that all this used
-	Others  float64  `json:"others_cpu_percent"` // that others used: they were measured too
+	Name string `json:"name"`
+	measure.CPU
 	Healthy spread   `json:"healthy"`
 	Sick    *illness `json:"sick,omitempty"` // nil when the healthy provider was alone
 }
@@ -79,7 +79,7 @@ func (p plan) pay(ctx context.Context, l *load) (stop func()) {
 }
 
 // measure does all of it, and judges.
-func (p plan) measure(ctx context.Context, progress io.Writer) (*report, error) {
+func (p plan) measure(ctx context.Context, progress io.Writer) (*Report, error) {
 	r := newReport(p)
 	for n := range p.Pairs {
 		for _, sick := range []bool{false, true} {
@@ -93,10 +93,10 @@ func (p plan) measure(ctx context.Context, progress io.Writer) (*report, error) 
 }
 
 // next makes one run, and what follows the last one.
-func (p plan) next(ctx context.Context, r *report, n int, sick bool, progress io.Writer) (err error) {
-	measure, name := p.alone, fmt.Sprintf("%d alone", n)
+func (p plan) next(ctx context.Context, r *Report, n int, sick bool, progress io.Writer) (err error) {
+	run, name := p.alone, fmt.Sprintf("%d alone", n)
 	if sick {
-		measure, name = p.beside, fmt.Sprintf("%d beside", n)
+		run, name = p.beside, fmt.Sprintf("%d beside", n)
 	}
 	_, _ = fmt.Fprintf(progress, "run %s, %v\n", name, p.Warm+p.Whole)
 	w, err := openWorld(ctx, worldOptions{})
@@ -104,7 +104,7 @@ func (p plan) next(ctx context.Context, r *report, n int, sick bool, progress io
 		return err
 	}
 	defer func() { err = w.close(err) }()
-	one, err := measure(ctx, w, name)
+	one, err := run(ctx, w, name)
 	if err != nil {
 		return err
 	}
@@ -124,13 +124,13 @@ func (p plan) next(ctx context.Context, r *report, n int, sick bool, progress io
 func (p plan) alone(ctx context.Context, w *world, name string) (run, error) {
 	l := newLoad(w)
 	stop := l.stream(ctx, healthy, p.Rate)
-	pause(ctx, p.Warm)
-	from, before := time.Now(), workSoFar()
-	pause(ctx, p.Whole)
-	to, after := time.Now(), workSoFar()
+	measure.Pause(ctx, p.Warm)
+	from, before := time.Now(), measure.WorkSoFar()
+	measure.Pause(ctx, p.Whole)
+	to, after := time.Now(), measure.WorkSoFar()
 	stop()
 	r := run{Name: name, Healthy: spreadOf(l.of(healthy, from, to))}
-	r.CPU, r.Others = after.since(before)
+	r.CPU = after.Since(before)
 	return r, ctx.Err()
 }
 
@@ -138,13 +138,13 @@ func (p plan) alone(ctx context.Context, w *world, name string) (run, error) {
 func (p plan) beside(ctx context.Context, w *world, name string) (run, error) {
 	l, sick := newLoad(w), w.lines[p.Sick]
 	stop := p.pay(ctx, l)
-	pause(ctx, p.Warm)
+	measure.Pause(ctx, p.Warm)
 	sick.die()
-	from, before := time.Now(), workSoFar()
-	pause(ctx, p.Hang)
+	from, before := time.Now(), measure.WorkSoFar()
+	measure.Pause(ctx, p.Hang)
 	sick.mend(p.Hold)
-	pause(ctx, p.Whole-p.Hang)
-	to, after := time.Now(), workSoFar()
+	measure.Pause(ctx, p.Whole-p.Hang)
+	to, after := time.Now(), measure.WorkSoFar()
 	stop()
 	if ctx.Err() != nil {
 		return run{}, ctx.Err()
@@ -158,11 +158,11 @@ func (p plan) beside(ctx context.Context, w *world, name string) (run, error) {
 	const every = 5 * time.Second
 	for at := from; at.Before(to); at = at.Add(every) {
 		ill.Slices = append(ill.Slices, slice{
-			From: seconds(at.Sub(from)), To: seconds(at.Add(every).Sub(from)), Sick: spreadOf(l.of(p.Sick, at, at.Add(every))),
+			From: measure.Seconds(at.Sub(from)), To: measure.Seconds(at.Add(every).Sub(from)), Sick: spreadOf(l.of(p.Sick, at, at.Add(every))),
 		})
 	}
 	r := run{Name: name, Healthy: spreadOf(l.of(healthy, from, to)), Sick: &ill}
-	r.CPU, r.Others = after.since(before)
+	r.CPU = after.Since(before)
 	return r, nil
 }
 
@@ -182,7 +182,7 @@ func (p plan) diagnose(w *world, from time.Time) illness {
 func phases(ill illness, l *load, from, to time.Time) (all []phase) {
 	opened, _ := bounds(ill.Opened)
 	closed, _ := bounds(ill.Closed)
-	end := seconds(to.Sub(from))
+	end := measure.Seconds(to.Sub(from))
 	at := func(s float64) time.Time { return from.Add(time.Duration(s * float64(time.Second))) }
 	for _, p := range []phase{
 		{Name: "hanging, circuit closed", From: 0, To: opened},

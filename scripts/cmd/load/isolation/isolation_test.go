@@ -1,11 +1,9 @@
-package main
+package isolation
 
 import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,19 +12,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/tollgate/tollgate/scripts/cmd/load/instance"
 	"github.com/tollgate/tollgate/shared/control/controltest"
 	"github.com/tollgate/tollgate/shared/postgres/pgtest"
 	"github.com/tollgate/tollgate/shared/provider/paypal"
 )
 
 func TestMain(m *testing.M) {
-	if text := os.Getenv(instanceVariable); text != "" {
-		if err := beInstance(text); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
+	instance.Become(nil)
 	os.Exit(m.Run())
 }
 
@@ -39,9 +32,9 @@ func TestRehearsal(t *testing.T) {
 		t.Fatal(err)
 	}
 	var text bytes.Buffer
-	r.print(&text)
+	r.Print(&text)
 	t.Logf("%s", &text)
-	if !r.ok() || len(r.Verdicts) < 7 {
+	if !r.OK() || len(r.Verdicts) < 7 {
 		t.Error("a bound was broken")
 	}
 	if r.Runs[0].Sick.Hung < 10 {
@@ -49,34 +42,15 @@ func TestRehearsal(t *testing.T) {
 	}
 }
 
-func TestPercentiles(t *testing.T) {
-	t.Parallel()
-	var hundred []float64
-	for n := range 100 {
-		hundred = append(hundred, float64(100-n))
-	}
-	for percent, want := range map[float64]float64{50: 50, 95: 95, 99: 99, 100: 100, 0.1: 1} {
-		if got := percentile(hundred, percent); got != want {
-			t.Errorf("%v%%: %v, want %v", percent, got, want)
-		}
-	}
-	if got := percentile(nil, 95); got != 0 {
-		t.Errorf("of none: %v", got)
-	}
-	if got := median([]float64{9, 1, 5}); got != 5 {
-		t.Errorf("median %v", got)
-	}
-}
-
 // goodReport is one in which every bound was kept.
-func goodReport() *report {
+func goodReport() *Report {
 	all := func(at float64) map[string]float64 {
 		return map[string]float64{"1": at, "2": at, "3": at, "4": at + 0.1}
 	}
 	through := spread{Payments: 2, P95: 80, Answers: map[string]int{authorized: 2}}
 	beside := through
 	beside.P95 = 100
-	return &report{
+	return &Report{
 		Sick: "paypal", Healthy: healthy,
 		Runs: []run{
 			{Name: "1 alone", Healthy: through},
@@ -89,19 +63,19 @@ func goodReport() *report {
 func TestABrokenBoundIsSeen(t *testing.T) {
 	t.Parallel()
 	lost := spread{Payments: 2, Answers: map[string]int{authorized: 1, "503 provider_busy": 1}}
-	for broken, spoil := range map[string]func(*report){
-		"":                                     func(*report) {},
-		"isolation":                            func(r *report) { r.Runs[1].Healthy.P95 = 104.1 },
-		"1 alone: stripe":                      func(r *report) { r.Runs[0].Healthy = lost; r.Runs[0].Healthy.P95 = 80 },
-		"1 beside: opens":                      func(r *report) { r.Runs[1].Sick.Opened["4"] = 15.1 },
-		"1 beside: half-opens":                 func(r *report) { r.Runs[1].Sick.Halfway = 73 },
-		"1 beside: probes":                     func(r *report) { r.Runs[1].Sick.Probes = 6 },
-		"1 beside: closes":                     func(r *report) { delete(r.Runs[1].Sick.Closed, "4") },
-		"without Firestore: stripe":            func(r *report) { r.Outage.Healthy = lost },
-		"without Firestore: paypal":            func(r *report) { r.Outage.Before = lost },
-		"without Firestore: opens":             func(r *report) { r.Outage.Openers = 3 },
-		"without Firestore: closes":            func(r *report) { r.Outage.Closed = nil },
-		"without Firestore: paypal afterwards": func(r *report) { r.Outage.After = spread{} },
+	for broken, spoil := range map[string]func(*Report){
+		"":                                     func(*Report) {},
+		"isolation":                            func(r *Report) { r.Runs[1].Healthy.P95 = 104.1 },
+		"1 alone: stripe":                      func(r *Report) { r.Runs[0].Healthy = lost; r.Runs[0].Healthy.P95 = 80 },
+		"1 beside: opens":                      func(r *Report) { r.Runs[1].Sick.Opened["4"] = 15.1 },
+		"1 beside: half-opens":                 func(r *Report) { r.Runs[1].Sick.Halfway = 73 },
+		"1 beside: probes":                     func(r *Report) { r.Runs[1].Sick.Probes = 6 },
+		"1 beside: closes":                     func(r *Report) { delete(r.Runs[1].Sick.Closed, "4") },
+		"without Firestore: stripe":            func(r *Report) { r.Outage.Healthy = lost },
+		"without Firestore: paypal":            func(r *Report) { r.Outage.Before = lost },
+		"without Firestore: opens":             func(r *Report) { r.Outage.Openers = 3 },
+		"without Firestore: closes":            func(r *Report) { r.Outage.Closed = nil },
+		"without Firestore: paypal afterwards": func(r *Report) { r.Outage.After = spread{} },
 	} {
 		r := goodReport()
 		spoil(r)
@@ -112,7 +86,7 @@ func TestABrokenBoundIsSeen(t *testing.T) {
 				failed = append(failed, v.What)
 			}
 		}
-		if got := strings.Join(failed, ", "); got != broken || r.ok() != (broken == "") {
+		if got := strings.Join(failed, ", "); got != broken || r.OK() != (broken == "") {
 			t.Errorf("broken %q, seen %q", broken, got)
 		}
 	}
@@ -184,9 +158,9 @@ func TestAStreamWaitsForNobody(t *testing.T) {
 		_ = json.NewEncoder(w).Encode(map[string]any{"status": "AUTHORIZED", "next_action": nil})
 	}))
 	t.Cleanup(server.Close)
-	host := &instance{requests: make(chan struct{}, concurrency)}
-	host.host.Addresses = map[string]string{"createpayment": strings.TrimPrefix(server.URL, "http://")}
-	l := newLoad(&world{instances: []*instance{host}})
+	host := newTarget(&instance.Process{})
+	host.Host.Addresses = map[string]string{"createpayment": strings.TrimPrefix(server.URL, "http://")}
+	l := newLoad(&world{instances: []*target{host}})
 	from := time.Now()
 	stop := l.stream(t.Context(), healthy, 200)
 	for range 10 {
@@ -205,19 +179,5 @@ func TestAStreamWaitsForNobody(t *testing.T) {
 	}
 	if first := samples[0].Due.Sub(from); len(host.requests) != 0 || first < 0 {
 		t.Errorf("%d requests are left; the first was due %v after the beginning", len(host.requests), first)
-	}
-}
-
-func TestUsage(t *testing.T) {
-	t.Parallel()
-	for _, args := range []string{"", "storm", "isolation --fast", "isolation now", "isolation --sick stripe", "isolation --rate 0"} {
-		err := command(t.Context(), strings.Fields(args), nil, nil)
-		if _, wrong := errors.AsType[usageError](err); !wrong {
-			t.Errorf("%q: %v", args, err)
-		}
-	}
-	var out bytes.Buffer
-	if err := command(t.Context(), []string{"--help"}, &out, nil); err != nil || out.String() != usage {
-		t.Errorf("help: %v", err)
 	}
 }

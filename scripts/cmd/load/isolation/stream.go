@@ -1,4 +1,4 @@
-package main
+package isolation
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tollgate/tollgate/scripts/cmd/load/measure"
 	"github.com/tollgate/tollgate/shared/provider/bank"
 	"github.com/tollgate/tollgate/shared/provider/paypal"
 	"github.com/tollgate/tollgate/shared/provider/stripe"
@@ -71,7 +72,7 @@ func (l *load) stream(ctx context.Context, provider string, rate int) (stop func
 		begun, every := time.Now(), time.Second/time.Duration(rate)
 		for n := 1; ; n++ {
 			due := begun.Add(time.Duration(n) * every)
-			if !pause(ctx, time.Until(due)) {
+			if !measure.Pause(ctx, time.Until(due)) {
 				return
 			}
 			under.Go(func() { l.pay(provider, due) })
@@ -90,7 +91,7 @@ func (l *load) crowd(ctx context.Context, provider string, payers int) (stop fun
 	var all sync.WaitGroup
 	for n := range payers {
 		all.Go(func() {
-			for wait := breath * time.Duration(n) / time.Duration(payers); pause(ctx, wait); wait = breath {
+			for wait := breath * time.Duration(n) / time.Duration(payers); measure.Pause(ctx, wait); wait = breath {
 				l.pay(provider, time.Now())
 			}
 		})
@@ -116,7 +117,7 @@ func (l *load) pay(provider string, due time.Time) {
 }
 
 // enter finds an instance, as the platform does: the next in turn that is not full, or else the next that has room.
-func (l *load) enter() *instance {
+func (l *load) enter() *target {
 	all := l.world.instances
 	l.mu.Lock()
 	l.next++
@@ -135,8 +136,8 @@ func (l *load) enter() *instance {
 	return i
 }
 
-func (l *load) send(to *instance, provider string) string {
-	req, err := http.NewRequest(http.MethodPost, to.host.URL("createpayment")+"/v1/payments", bytes.NewReader([]byte(bodies[provider])))
+func (l *load) send(to *target, provider string) string {
+	req, err := http.NewRequest(http.MethodPost, to.Host.URL("createpayment")+"/v1/payments", bytes.NewReader([]byte(bodies[provider])))
 	if err != nil {
 		return noAnswer
 	}

@@ -1,8 +1,10 @@
-package main
+package isolation
 
 import (
 	"context"
 	"time"
+
+	"github.com/tollgate/tollgate/scripts/cmd/load/measure"
 )
 
 // quick is a plan that takes seconds: it shows that what is measured happens, and measures nothing.
@@ -24,7 +26,7 @@ const skipped = 57 * time.Second
 
 // rehearse does once what is measured, with a few payments. The minute in which the circuit is open is skipped: the
 // clock is moved on while no payments are made.
-func (p plan) rehearse(ctx context.Context, o worldOptions) (r *report, err error) {
+func (p plan) rehearse(ctx context.Context, o worldOptions) (r *Report, err error) {
 	r = newReport(p)
 	o.Jumps, o.Calls = true, impatience()
 	w, err := openWorld(ctx, o)
@@ -50,7 +52,7 @@ func (p plan) rehearse(ctx context.Context, o worldOptions) (r *report, err erro
 func (p plan) hurry(ctx context.Context, w *world) (run, error) {
 	l, sick := newLoad(w), w.lines[p.Sick]
 	stop := p.pay(ctx, l)
-	pause(ctx, p.Warm)
+	measure.Pause(ctx, p.Warm)
 	sick.die()
 	from := time.Now()
 	err := w.circuits.await(ctx, soon, p.Sick, opened, from)

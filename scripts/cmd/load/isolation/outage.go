@@ -1,9 +1,11 @@
-package main
+package isolation
 
 import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/tollgate/tollgate/scripts/cmd/load/measure"
 )
 
 // An outage is how payments went after Firestore was killed. Times are seconds from the beginning of the hang.
@@ -25,7 +27,7 @@ func (p plan) withoutFirestore(ctx context.Context, w *world) (o outage, err err
 	l, sick := newLoad(w), w.lines[p.Sick]
 	began := time.Now()
 	stop := p.pay(ctx, l)
-	pause(ctx, p.Alone)
+	measure.Pause(ctx, p.Alone)
 	sick.die()
 	hung := time.Now()
 	err = w.circuits.await(ctx, soon, p.Sick, opened, hung)
@@ -33,7 +35,7 @@ func (p plan) withoutFirestore(ctx context.Context, w *world) (o outage, err err
 	if err == nil && p.Recovery > 0 {
 		err = w.circuits.await(ctx, p.Recovery, p.Sick, closed, hung)
 		recovered := time.Now()
-		pause(ctx, p.Alone)
+		measure.Pause(ctx, p.Alone)
 		o.After = spreadOf(l.of(p.Sick, recovered, time.Now()))
 	}
 	stop()
