@@ -55,7 +55,13 @@ func (s *Service) DueWithoutTask(ctx context.Context, limit int) (made int, err 
 	return made, errors.Join(failed...)
 }
 
+// Who asks for an attempt wants it made: where the circuit is open, it is the one that finds out.
 const reviveDelivery = `
+	WITH asked AS (
+		UPDATE webhook_endpoints w SET open_until = $3 FROM webhook_deliveries d
+		WHERE d.id = $1 AND ($2::uuid IS NULL OR d.merchant_id = $2) AND w.id = d.webhook_id AND w.enabled AND w.open_until > $3
+		  AND d.status IN ('EXHAUSTED', 'ABANDONED', 'DELIVERED')
+	)
 	UPDATE webhook_deliveries d
 	SET status = 'PENDING', next_retry_at = $3, series_start = d.attempt_count - $4::int, tried_at = NULL, slot = false,
 	    task_generation = d.task_generation + 1, updated_at = $3

@@ -171,6 +171,35 @@ func TestRedeliverOnlyWhatWasGivenUp(t *testing.T) {
 }
 
 // The queue is away while a person redelivers: the sweep sees to it.
+// An operator has heard that the endpoint is back, and its circuit does not know yet.
+func TestRedeliveryAsksThoughTheCircuitIsOpen(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	e, _ := r.subscribe(r.endpoint.URL)
+	payments := r.payments(2)
+	r.exhaust(payments)
+	open := func() {
+		r.exec(`UPDATE webhook_endpoints SET failing_since = $1, failures = 20, open_until = $1::timestamptz + interval '5 minutes'`, r.Now())
+	}
+	open()
+	r.endpoint.answers(status(http.StatusOK))
+	if _, err := r.Redeliver(t.Context(), r.merchant, r.deliveryOf(payments[0]).ID); err != nil {
+		t.Fatal(err)
+	}
+	r.advance(0)
+	if d := r.deliveryOf(payments[0]); d.Status != Delivered {
+		t.Errorf("redelivered: %+v", d)
+	}
+	r.advance(time.Minute) // what it missed comes by itself
+	r.exec(`UPDATE webhook_deliveries SET status = 'EXHAUSTED', delivered_at = NULL`)
+	open()
+	r.replay(ReplayRequest{EndpointID: e.ID, Since: r.Now().Add(-48 * time.Hour)})
+	r.advance(time.Minute)
+	if got := r.count(); got[Delivered] != 2 {
+		t.Errorf("replayed: %v", got)
+	}
+}
+
 func TestRedeliveryWithoutAQueueIsNotLost(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -71,7 +71,11 @@ const (
 	ORDER BY r.id DESC LIMIT $4`
 )
 
+// What a person asks for is tried, though the circuit be open: the first attempt finds out.
 const insertReplay = `
+	WITH asked AS (
+		UPDATE webhook_endpoints SET open_until = $8 WHERE id = $2 AND enabled AND open_until > $8
+	)
 	INSERT INTO webhook_replays (id, endpoint_id, merchant_id, reason, since, until, event_types, delivered, state, total,
 		turn, turn_at, created_at, updated_at)
 	SELECT $1, w.id, w.merchant_id, $3, $4, $5, $6, $7, 'collecting', 0, 0, $8, $8, $8

@@ -33,7 +33,7 @@ const beginTurn = `
 	UPDATE webhook_replays r SET turn = r.turn + 1, turn_at = $3, updated_at = $4
 	FROM webhook_endpoints w
 	WHERE r.id = $1 AND r.turn = $2 AND r.state IN ('collecting', 'running') AND w.id = r.endpoint_id
-	RETURNING r.id, r.reason, r.state, r.collected_to, w.enabled, w.rate_limit, w.open_until IS NOT NULL AS down`
+	RETURNING r.id, r.reason, r.state, r.collected_to, w.enabled, w.rate_limit, coalesce(w.open_until > $4, false) AS down`
 
 // turn is a replay that is being worked on.
 type turn struct {
