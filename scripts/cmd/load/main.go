@@ -1,5 +1,5 @@
 // Command load puts all of Tollgate under load on this machine, and holds it to what it promises then. It exits with 0
-// only if every bound was kept. Each benchmark has a package of its name, which says
+// only if every bound was kept. Each benchmark has a package, or a file of the package webhooks, of its name, which says
 // how it measures; README.md has the results.
 package main
 
@@ -19,6 +19,7 @@ import (
 	"github.com/tollgate/tollgate/scripts/cmd/load/instance"
 	"github.com/tollgate/tollgate/scripts/cmd/load/isolation"
 	"github.com/tollgate/tollgate/scripts/cmd/load/measure"
+	"github.com/tollgate/tollgate/scripts/cmd/load/webhooks"
 )
 
 // benchmarks are what can be asked for.
@@ -28,6 +29,10 @@ var benchmarks = []struct {
 	usage   string
 }{
 	{"isolation", isolation.Command, isolation.Usage},
+	{"webhooks", webhooks.RateCommand, webhooks.RateUsage},
+	{"webhooks-isolation", webhooks.IsolationCommand, webhooks.IsolationUsage},
+	{"webhooks-crash", webhooks.CrashCommand, webhooks.CrashUsage},
+	{"outbox-drain", webhooks.DrainCommand, webhooks.DrainUsage},
 }
 
 func usage() string {
@@ -43,7 +48,7 @@ Exits with 1 if a bound was broken. With --json the report is written as JSON.
 }
 
 func main() {
-	instance.Become(nil)
+	instance.Become(webhooks.ServeCommits)
 	debug.SetGCPercent(800) // the load, and what stands in for Google and providers, are here, and not to be measured
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := command(ctx, os.Args[1:], os.Stdout, os.Stderr)

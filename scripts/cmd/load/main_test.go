@@ -10,7 +10,7 @@ import (
 func TestUsage(t *testing.T) {
 	t.Parallel()
 	for _, args := range []string{
-		"", "storm", "isolation --fast", "isolation now", "isolation --sick stripe", "isolation --rate 0", "--json",
+		"", "storm", "isolation --fast", "isolation now", "isolation --sick stripe", "isolation --rate 0", "webhooks --from 0", "--json",
 	} {
 		err := command(t.Context(), strings.Fields(args), nil, nil)
 		if _, wrong := errors.AsType[usageError](err); !wrong {
