@@ -1,6 +1,7 @@
 package webhookadmin
 
 import (
+	"context"
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
@@ -11,6 +12,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/tollgate/tollgate/shared/webhook/seal/sealtest"
 )
 
 // verifies reports whether the public library takes a post by the secret.
@@ -180,4 +185,43 @@ func TestTwentyEndpoints(t *testing.T) {
 	if list := data(w.do(http.StatusOK, "GET", endpoints, "")); len(list) != 20 {
 		t.Errorf("%d endpoints", len(list))
 	}
+}
+
+// As production has it: Cloud KMS holds the key. While it can't be reached no secret is
+// made, and all that needs none goes on.
+func TestSecretsAreSealedByKMS(t *testing.T) {
+	t.Parallel()
+	const key = "projects/test/locations/asia-northeast1/keyRings/tollgate/cryptoKeys/webhooks"
+	w := newWorld(t)
+	kms := sealtest.New(t, key)
+	delete(w.Config, "WEBHOOK_SEALING_KEY")
+	w.Config["WEBHOOK_KMS_KEY"], w.Env.KMS = key, kms.Options
+	w.handler = w.Build(Build)
+	e := w.endpoint(`"headers":{"X-Shop":"17"}`).Text("id")
+	if a := w.do(http.StatusOK, "GET", endpoints+"/"+e, ""); len(a.Member("header_names").([]any)) != 1 || len(kms.Requests()) == 0 {
+		t.Errorf("%s, after %d requests to KMS", a.Body, len(kms.Requests()))
+	}
+	kms.Before(func(context.Context, any) error {
+		return status.Error(codes.PermissionDenied, "key hunter2 is not yours")
+	})
+	w.handler = w.Build(Build) // with nothing remembered
+	before := w.state()
+	for target, body := range map[string]string{
+		"POST " + endpoints: `{"url":"https://shop.example/"}`,
+		"POST " + endpoints + "/" + e + "/rotate-secret": "{}",
+		"PATCH " + endpoints + "/" + e:                   `{"headers":{"X-Shop":"18"}}`,
+	} {
+		method, path, _ := strings.Cut(target, " ")
+		a := w.do(http.StatusServiceUnavailable, method, path, body)
+		if a.Header.Get("Retry-After") == "" || strings.Contains(string(a.Body), "hunter2") {
+			t.Errorf("%s: %s", target, a.Body)
+		}
+	}
+	if diff := cmp.Diff(before, w.state()); diff != "" {
+		t.Errorf("something changed:\n%s", diff)
+	}
+	if a := w.do(http.StatusOK, "POST", endpoints+"/"+e+"/disable", "{}"); a.Member("enabled") != false || a.Member("header_names") != nil {
+		t.Errorf("disabled %s", a.Body)
+	}
+	w.do(http.StatusNoContent, "DELETE", endpoints+"/"+e, "")
 }

@@ -11,7 +11,7 @@
 //
 // Another merchant's endpoint is as one that does not exist. Faults it returns:
 // invalid_request, which names the member and how to mend it and has changed nothing,
-// not_found, and invalid_state.
+// not_found, invalid_state, and temporarily_unavailable where a secret can't be sealed.
 package endpoint
 
 import (
@@ -227,8 +227,7 @@ func (s *Service) sealHeaders(ctx context.Context, endpoint id.ID, headers map[s
 	if err != nil {
 		return nil, fault.Wrap(err, "write an endpoint's headers")
 	}
-	sealed, err := s.Sealer.Seal(ctx, endpoint, text)
-	return sealed, fault.Wrap(err, "seal an endpoint's headers")
+	return s.seal(ctx, endpoint, text)
 }
 
 // nameHeaders opens the headers for their names. That the keys are out of reach is no

@@ -111,6 +111,20 @@ func (s *Service) newKey(ctx context.Context, endpoint id.ID, scheme string) (ke
 	if key, err = sender.NewKey(scheme, s.Rand); err != nil {
 		return key, nil, fault.Wrap(err, "make a signing secret")
 	}
-	sealed, err = s.Sealer.Seal(ctx, endpoint, key.Secret)
-	return key, sealed, fault.Wrap(err, "seal a signing secret")
+	sealed, err = s.seal(ctx, endpoint, key.Secret)
+	return key, sealed, err
+}
+
+// sealRetry is when it is worth trying again that keys are out of reach.
+const sealRetry = 5 * time.Second
+
+func (s *Service) seal(ctx context.Context, endpoint id.ID, secret []byte) ([]byte, error) {
+	sealed, err := s.Sealer.Seal(ctx, endpoint, secret)
+	if err != nil {
+		return nil, &fault.Error{
+			Code: fault.Unavailable, Err: fault.Wrap(err, "seal a secret"), Retry: sealRetry,
+			Detail: "The gateway can't encrypt secrets now. Nothing was changed; send the request again.",
+		}
+	}
+	return sealed, nil
 }
