@@ -136,6 +136,7 @@ func TestAMerchantHasAnEndpoint(t *testing.T) {
 	w := newWorld(t, stack.Options{})
 	e := w.open(body{"description": "the books", "event_types": []string{"payment.*"}})
 	p := w.post(http.StatusCreated, "/v1/payments", pay("pm_card_visa", nil))
+	e.wantTypes("payment.authorized")
 	w.post(http.StatusOK, "/v1/payments/"+p.ID+"/capture", body{"amount": 3000})
 	w.post(http.StatusCreated, "/v1/payments/"+p.ID+"/refund", body{"amount": 1000})
 	e.wantTypes("payment.authorized", "payment.captured")
@@ -196,6 +197,7 @@ func TestASecretIsRotatedWithoutAGap(t *testing.T) {
 	for _, secret := range []string{old, e.Secret} {
 		e.Trust(secret)
 		w.post(http.StatusAccepted, e.path+"/test", body{})
+		w.settle()
 	}
 	e.wantTypes("endpoint.test", "endpoint.test")
 
