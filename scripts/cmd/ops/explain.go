@@ -22,7 +22,7 @@ func explain(err error) string {
 	text := err.Error()
 	switch status.Code(err) {
 	case codes.PermissionDenied, codes.Unauthenticated:
-		text += "\nYour account needs the role roles/cloudtasks.admin, or one with cloudtasks.tasks.list and .run; for circuits, roles/datastore.user."
+		text += "\nYour account needs the role roles/cloudtasks.admin, or one with cloudtasks.tasks.list and .run; for circuits, roles/datastore.user; for making endpoints, roles/cloudkms.cryptoKeyEncrypter on WEBHOOK_KMS_KEY."
 	}
 	if strings.Contains(text, "could not find default credentials") {
 		text += "\nLog in with: gcloud auth application-default login"

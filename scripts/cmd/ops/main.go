@@ -1,5 +1,6 @@
-// Command ops is the operators' command line: merchants and their keys, the queues,
-// deliveries that were given up, the providers' circuits, and what happened to a payment.
+// Command ops is the operators' command line: merchants, their keys and their endpoints,
+// the queues, what was not delivered, the providers' circuits, and what happened to a
+// payment. Developers listen to webhooks with it.
 //
 // It works on the deployment that its flags and environment name, or, where they
 // name none, on the local stack that scripts/dev is running. What it changes it
@@ -31,7 +32,11 @@ type world struct {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // as by nohup
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	code := run(ctx, world{os.LookupEnv, time.Now, ".", os.Stdout, os.Stderr}, os.Args[1:])
 	stop()
 	os.Exit(code)

@@ -15,9 +15,10 @@ deployment give
     --tasks-location NAME     or TASKS_LOCATION: projects/P/locations/L, for tasks
     --control-project NAME    or CONTROL_PROJECT: where Firestore is, for circuits
 and in the environment, for the commands that say so when it is missing,
-TASKS_SERVICE_ACCOUNT, RESUME_URL, DELIVER_URL and WEBHOOK_SEALING_KEY, as the
-functions have them. Cloud Tasks and Firestore are called with your application
-default credentials (gcloud auth application-default login).
+TASKS_SERVICE_ACCOUNT, RESUME_URL, DELIVER_URL and WEBHOOK_KMS_KEY (or
+WEBHOOK_SEALING_KEY), as the functions have them. Cloud Tasks, Firestore and Cloud
+KMS are called with your application default credentials (gcloud auth
+application-default login).
 
 It ends with 0 when it did what was asked, 1 when it could not, and 2 when the
 command line is wrong.
