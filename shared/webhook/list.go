@@ -58,7 +58,7 @@ func (s *Service) ListDeliveries(ctx context.Context, merchant id.ID, f Delivery
 	rows, _ := s.Pool.Query(ctx, sql, args...) // CollectRows returns the error
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[Delivery])
 	if err != nil {
-		return DeliveryPage{}, fault.Wrap(err, "list deliveries")
+		return DeliveryPage{}, unlisted(err, "list deliveries")
 	}
 	var page DeliveryPage
 	if len(found) > f.Limit {
@@ -182,7 +182,7 @@ func (s *Service) ListEvents(ctx context.Context, merchant id.ID, f EventFilter)
 	rows, _ := s.Pool.Query(ctx, sql, args...) // CollectRows returns the error
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[eventRow])
 	if err != nil {
-		return EventPage{}, fault.Wrap(err, "list events")
+		return EventPage{}, unlisted(err, "list events")
 	}
 	page := EventPage{Events: make([]json.RawMessage, 0, len(found))}
 	if len(found) > f.Limit {
@@ -222,6 +222,18 @@ func (s *Service) GetEvent(ctx context.Context, merchant, event id.ID) (json.Raw
 		return nil, fault.New(fault.NotFound, "There is no event %s.", id.Event.External(event))
 	}
 	return payload, fault.Wrap(err, "read an event")
+}
+
+// statementTimeout is the SQLSTATE query_canceled, of statements that take too long.
+const statementTimeout = "57014"
+
+// unlisted is a list that was not read. Types are in no index: who asks for a rare one
+// among millions has to say where to look.
+func unlisted(err error, doing string) error {
+	if postgres.HasCode(err, statementTimeout) {
+		return fault.Invalid("created_after", "is needed: there are too many to look through in time; give created_after, and created_before too")
+	}
+	return fault.Wrap(err, "%s", doing)
 }
 
 // conditions are parts of a WHERE clause, and the arguments of the statement.

@@ -13,6 +13,7 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/tollgate/tollgate/shared/event"
 	"github.com/tollgate/tollgate/shared/fault"
@@ -262,6 +263,36 @@ func TestListsRefuseFiltersThatFitNothing(t *testing.T) {
 		_, err = s.ListEvents(t.Context(), id.ID{1}, EventFilter{Types: c.filter.EventTypes, Limit: c.filter.Limit, Cursor: c.filter.Cursor})
 		if f := fault.As(err); !fault.Is(err, fault.InvalidRequest) || len(f.Fields) != 1 || f.Fields[0].Name != field {
 			t.Errorf("events, %s: %v; want %s refused", name, err, field)
+		}
+	}
+}
+
+// The database gives up before the caller's own time is over, and who asked is told what
+// to ask instead.
+func TestAListThatTakesTooLongIsToBeNarrowed(t *testing.T) {
+	t.Parallel()
+	b := newBook(t)
+	blocker, err := b.Pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = blocker.Rollback(t.Context()) }()
+	if _, err := blocker.Exec(t.Context(), `LOCK TABLE webhook_deliveries, events`); err != nil {
+		t.Fatal(err)
+	}
+	config := b.Pool.Config()
+	config.ConnConfig.RuntimeParams["statement_timeout"] = "20"
+	impatient, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer impatient.Close()
+	s := &Service{Pool: impatient}
+	_, deliveries := s.ListDeliveries(t.Context(), b.merchant, DeliveryFilter{})
+	_, events := s.ListEvents(t.Context(), b.merchant, EventFilter{})
+	for name, err := range map[string]error{"deliveries": deliveries, "events": events} {
+		if f := fault.As(err); !fault.Is(err, fault.InvalidRequest) || len(f.Fields) != 1 || f.Fields[0].Name != "created_after" {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
