@@ -14,6 +14,8 @@ import (
 	"github.com/tollgate/tollgate/scripts/cmd/load/instance"
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/local/clock"
+	"github.com/tollgate/tollgate/shared/local/cloudtasks"
+	"github.com/tollgate/tollgate/shared/local/pubsubpush"
 	"github.com/tollgate/tollgate/shared/local/stack"
 )
 
@@ -28,6 +30,8 @@ type worldOptions struct {
 	Processes     int
 	RemoteCommits bool // the processes commit events; else this one does
 	SweepSchedule string
+	TwiceOneIn    int // tasks and messages, that are sent twice; 0: none
+	Seed          uint64
 }
 
 // A world is the local system with the functions in processes of their own, and merchants with payments.
@@ -66,6 +70,8 @@ func openWorld(ctx context.Context, o worldOptions) (_ *world, err error) {
 	}
 	w.stack, err = stack.Start(ctx, stack.Options{
 		DatabaseURL: o.DatabaseURL, Clock: clock.NewFlowing(o.From), Run: true, ExternalHost: true, SweepSchedule: o.SweepSchedule,
+		TasksChaos:  cloudtasks.Chaos{Seed: o.Seed, TwiceOneIn: o.TwiceOneIn},
+		PubSubChaos: pubsubpush.Chaos{Seed: o.Seed, DuplicateOneIn: o.TwiceOneIn},
 	})
 	if err != nil {
 		return nil, err
