@@ -81,7 +81,7 @@ var table = []Entry{
 	{MerchantSuspended, KindAuth, http.StatusForbidden, "The merchant is suspended"},
 	{NotFound, KindNotFound, http.StatusNotFound, "There is no such resource"},
 	{MethodNotAllowed, KindInput, http.StatusMethodNotAllowed, "The method is not allowed here"},
-	{InvalidState, KindConflict, http.StatusConflict, "The payment's status forbids the operation"},
+	{InvalidState, KindConflict, http.StatusConflict, "The current status forbids the operation"},
 	{OperationInProgress, KindConflict, http.StatusConflict, "Another operation is running on the payment"},
 	{OutcomeUnknown, KindConflict, http.StatusConflict, "An earlier operation's outcome is not known yet"},
 	{AmountExceeds, KindConflict, http.StatusUnprocessableEntity, "The amount is more than is available"},

@@ -12,7 +12,7 @@ func TestProblemIsTheSameBytesEveryTime(t *testing.T) {
 	t.Parallel()
 	e := New(InvalidState, "The payment is CAPTURED & can't be canceled.").
 		With("current_status", "CAPTURED").With("allowed", []string{"refund"}).With("status", "never shown")
-	want := `{"type":"urn:tollgate:problem:invalid_state","title":"The payment's status forbids the operation",` +
+	want := `{"type":"urn:tollgate:problem:invalid_state","title":"The current status forbids the operation",` +
 		`"status":409,"detail":"The payment is CAPTURED & can't be canceled.","instance":"/v1/payments/pay_1/cancel",` +
 		`"code":"invalid_state","allowed":["refund"],"current_status":"CAPTURED"}`
 	for range 20 {

@@ -176,8 +176,10 @@ func QueueResolved(b *pgx.Batch, saga id.ID, rule string, evidence id.ID) {
 	b.Queue(resolveSaga, saga, rule, evidence)
 }
 
+// Whoever takes over from a worker that overstayed counts its try, which nobody else does.
 const takeLease = `
-	UPDATE transaction_saga SET state = 'leased', lease_token = $2, lease_until = $3, due_at = NULL, updated_at = $4
+	UPDATE transaction_saga SET state = 'leased', lease_token = $2, lease_until = $3, due_at = NULL, updated_at = $4,
+	    tries = tries + (old_state = 'leased')::int
 	FROM (SELECT id AS old_id, state AS old_state FROM transaction_saga WHERE id = $1 FOR NO KEY UPDATE) old
 	WHERE id = old_id AND state <> 'done' AND (state <> 'leased' OR lease_until <= $4)
 	  AND (due_at IS NULL OR $5::timestamptz IS NULL OR due_at <= $5 OR tries = $6)

@@ -91,6 +91,12 @@ func TestReplayOfWhatWasGivenUp(t *testing.T) {
 		t.Errorf("delivery %+v, last attempt %+v", d, last)
 	}
 
+	kind := r.replay(ReplayRequest{EndpointID: e.ID, Since: start, Until: since, EventTypes: []string{"payment.*"}})
+	r.advance(time.Minute)
+	if got := r.replayed(kind); got.State != "done" || got.Total != 2 {
+		t.Errorf("replay of a kind: %+v", got)
+	}
+
 	// By type; and one that is over can't be cancelled.
 	none := r.replay(ReplayRequest{EndpointID: e.ID, Since: start, EventTypes: []string{event.RefundFailed}})
 	r.advance(time.Minute)
@@ -101,7 +107,7 @@ func TestReplayOfWhatWasGivenUp(t *testing.T) {
 		t.Errorf("cancelled when done: %+v, %v", got, err)
 	}
 	list, err := r.ListReplays(t.Context(), r.merchant, id.ID{}, 1, none.ID)
-	if err != nil || len(list) != 1 || list[0].ID != made.ID {
+	if err != nil || len(list) != 1 || list[0].ID != kind.ID {
 		t.Errorf("the page after the first: %+v, %v", list, err)
 	}
 }

@@ -49,7 +49,8 @@ type turn struct {
 // What a person asks for goes by the time of the event. What is being tried is left alone.
 const requested = `
 	d.event_created_at >= r.since AND d.event_created_at < r.until
-	AND (cardinality(r.event_types) = 0 OR d.event_type = ANY (r.event_types))
+	AND (cardinality(r.event_types) = 0 OR d.event_type = ANY (r.event_types)
+		OR split_part(d.event_type, '.', 1) || '.*' = ANY (r.event_types))
 	AND (d.status IN ('EXHAUSTED', 'ABANDONED') OR d.status = 'DELIVERED' AND r.delivered)`
 
 // What an endpoint missed while it was down is what it never got and was last tried, or
