@@ -54,6 +54,7 @@ func interval(d time.Duration) string {
 
 // Parts of recordAttempt: $5 is when the attempt was made, $9 is now, $14 its health, $16 how
 // many attempts a delivery has.
+// The row is locked before it is read: what a success ends may have been written just now.
 var judgeEndpoint = `
 	UPDATE webhook_endpoints w
 	SET failing_since = CASE $14 WHEN 'bad' THEN coalesce(w.failing_since, $5) END,
@@ -61,8 +62,8 @@ var judgeEndpoint = `
 	    open_until = CASE WHEN $14 = 'bad' AND w.failures + 1 >= ` + strconv.Itoa(tripsAfter) + `
 	        THEN $9::timestamptz + least(greatest(($9::timestamptz - w.failing_since) / 2, ` + interval(minOpen) + `), ` + interval(maxOpen) + `) END,
 	    probe_at = CASE $14 WHEN 'bad' THEN $9::timestamptz + ` + interval(probeEvery) + ` END
-	FROM delivery d, webhook_endpoints old
-	WHERE w.id = d.webhook_id AND old.id = w.id AND ($14 = 'bad' OR $14 = 'good' AND w.failing_since IS NOT NULL)
+	FROM was old
+	WHERE w.id = old.id
 	RETURNING w.id, w.merchant_id, w.failures, w.failing_since, old.failures AS failed, old.failing_since AS failed_since`
 
 var insertRecovery = `

@@ -134,6 +134,10 @@ var recordAttempt = `
 		INSERT INTO webhook_delivery_logs (id, delivery_id, webhook_id, attempt, requested_at, duration_ms, outcome,
 			response_code, response_body, error, replay_id)
 		SELECT $10, id, webhook_id, $4, $5, $11, $12, $7, nullif($8, ''), nullif($13, ''), replay_id FROM delivery
+	), was AS MATERIALIZED (
+		SELECT w.id, w.failures, w.failing_since FROM delivery d JOIN webhook_endpoints w ON w.id = d.webhook_id
+		WHERE $14 = 'bad' OR $14 = 'good' AND w.failing_since IS NOT NULL
+		FOR NO KEY UPDATE OF w
 	), endpoint AS (
 		` + judgeEndpoint + `
 	), recovered AS (
@@ -216,6 +220,9 @@ func (s *Service) record(ctx context.Context, d *held, a attempt, status Status,
 	}
 	var r *recorded
 	return r, pgx.BeginFunc(ctx, s.Pool, func(tx pgx.Tx) (err error) {
+		if _, err = tx.Exec(ctx, lockHead, d.EndpointID, d.SubjectID); err != nil {
+			return err
+		}
 		if r, err = write(tx); r == nil || err != nil {
 			return err
 		}

@@ -115,7 +115,7 @@ func (s *Service) lease(ctx context.Context, delivery id.ID, number int) (*held,
 
 const postponeDelivery = `
 	UPDATE webhook_deliveries d
-	SET next_retry_at = $3, slot = $4, task_generation = d.task_generation + 1, updated_at = $5
+	SET next_retry_at = $3, slot = d.slot OR $4, task_generation = d.task_generation + 1, updated_at = $5
 	WHERE d.id = $1 AND d.status = 'PENDING' AND d.attempt_count = $2::int - 1 AND (d.lease_until IS NULL OR d.lease_until <= $5)
 	RETURNING ` + deliveryColumns
 

@@ -45,9 +45,10 @@ const releaseHead = `
 	RETURNING ` + deliveryColumns
 
 // queueAdvance lets the head of a line go if it may, and puts it into due. The batch must
-// run in a transaction, after what changed the line.
+// run in a transaction that holds the head's lock (lockHead), after what changed the line.
+// Who ends a delivery takes that lock before any other row's: all who work on a line wait in
+// one place then, and none of them has what another waits for.
 func queueAdvance(b *pgx.Batch, endpoint, subject id.ID, now time.Time, due *[]Delivery) {
-	b.Queue(lockHead, endpoint, subject)
 	b.Queue(releaseHead, endpoint, subject, now).Query(collectDeliveries(due))
 }
 

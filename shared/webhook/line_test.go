@@ -337,3 +337,65 @@ func TestEndOfAHeadMeetsTheNextEvent(t *testing.T) {
 		t.Errorf("%v; want the second let go", got)
 	}
 }
+
+// Order is asked for while two events of a payment are under way, and both end at once.
+func TestTwoOfALineEndAtOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	line := r.bothUnderWay()
+	for round := range 20 {
+		var g errgroup.Group
+		for _, d := range line {
+			h, err := r.lease(t.Context(), d, round+1)
+			if err != nil || h == nil {
+				t.Fatalf("lease: %+v, %v", h, err)
+			}
+			g.Go(func() error { return r.ends(h, sender.OutcomeDelivered, Delivered) })
+		}
+		if err := g.Wait(); err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		r.exec(`UPDATE webhook_deliveries SET status = 'PENDING', next_retry_at = $1`, r.Now())
+	}
+}
+
+// The first of a payment's events is given up at an endpoint that fails, as the next one is leased.
+func TestEndOfAHeadMeetsTheLeaseOfTheNext(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	line := r.bothUnderWay()
+	for round := range 20 {
+		r.exec(`UPDATE webhook_endpoints SET failing_since = $1, open_until = NULL`, r.Now())
+		h, err := r.lease(t.Context(), line[0], round+1)
+		if err != nil || h == nil {
+			t.Fatalf("lease: %+v, %v", h, err)
+		}
+		var g errgroup.Group
+		g.Go(func() error { return r.ends(h, sender.OutcomeStatus5xx, Exhausted) })
+		g.Go(func() error {
+			_, err := r.lease(t.Context(), line[1], 1)
+			return err
+		})
+		if err := g.Wait(); err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		r.exec(`UPDATE webhook_deliveries SET status = 'PENDING', next_retry_at = $1, lease_token = NULL, lease_until = NULL`, r.Now())
+	}
+}
+
+// bothUnderWay makes two pending deliveries of a payment at an endpoint that is ordered since.
+func (r *rig) bothUnderWay() (line []id.ID) {
+	r.t.Helper()
+	r.subscribe(r.endpoint.URL)
+	for range 2 {
+		line = append(line, r.notified(r.commit(r.payment))[0].ID)
+	}
+	r.exec(`UPDATE webhook_endpoints SET ordered = true`)
+	return line
+}
+
+func (r *rig) ends(h *held, o sender.Outcome, s Status) error {
+	a := attempt{Number: h.Attempts + 1, At: r.Now(), Result: sender.Result{Outcome: o}}
+	_, err := r.record(r.t.Context(), h, a, s, nil, r.Now())
+	return err
+}

@@ -54,11 +54,12 @@ const insertDelivery = `
 	ON CONFLICT (event_id, webhook_id) DO NOTHING`
 
 // What an ordered endpoint was not told of yet, though it came before: the message of
-// an earlier event may be late, or among the dead letters.
+// an earlier event may be late, or among the dead letters. What came before the endpoint's
+// settings is not looked at: it may not have asked for it then.
 const selectSkipped = `
 	SELECT e.id FROM events t
 	JOIN events e ON e.subject_id = t.subject_id AND e.sequence < t.sequence
-	JOIN webhook_endpoints w ON w.id = $2 AND e.created_at >= w.created_at AND ` + subscribes + `
+	JOIN webhook_endpoints w ON w.id = $2 AND e.created_at >= w.updated_at AND ` + subscribes + `
 	WHERE t.id = $1 AND NOT EXISTS (SELECT FROM webhook_deliveries d WHERE d.event_id = e.id AND d.webhook_id = w.id)
 	ORDER BY e.sequence`
 
@@ -95,6 +96,7 @@ func (s *Service) Notify(ctx context.Context, event id.ID) error {
 		}
 		s.queueInsert(&batch, event, to)
 		if to.first() == Held {
+			batch.Queue(lockHead, *to.ID, to.Subject)
 			queueAdvance(&batch, *to.ID, to.Subject, s.Now(), &due)
 		}
 	}

@@ -307,6 +307,43 @@ func TestOneAttemptAtATimeFindsOut(t *testing.T) {
 	}
 }
 
+// A success waits for the failure to be written down that is one too many.
+func TestSuccessThatMeetsTheLastFailure(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	h, err := r.lease(t.Context(), r.delivery(), 1)
+	if err != nil || h == nil {
+		t.Fatalf("lease: %+v, %v", h, err)
+	}
+	most := min(len(r.Schedule), tripsAfter)
+	r.exec(`UPDATE webhook_endpoints SET failing_since = $1, failures = $2`, r.Now(), most-1)
+	other, err := r.Pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Rollback(t.Context()) }()
+	var backend int
+	if err := other.QueryRow(t.Context(), `UPDATE webhook_endpoints SET failures = $1 RETURNING pg_backend_pid()`, most).Scan(&backend); err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan *recorded, 1)
+	go func() {
+		a := attempt{Number: 1, At: r.Now(), Result: sender.Result{Outcome: sender.OutcomeDelivered}}
+		written, err := r.record(t.Context(), h, a, Delivered, nil, r.Now())
+		if err != nil {
+			t.Error(err)
+		}
+		got <- written
+	}()
+	r.waitsFor(backend, func() bool { return len(got) == 1 })
+	if err := other.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if written := <-got; written == nil || written.ReplayID == nil {
+		t.Errorf("%+v; want a replay of what was missed", written)
+	}
+}
+
 // waitsFor returns when something waits for the backend's locks, or is done.
 func (r *rig) waitsFor(backend int, done func() bool) {
 	r.t.Helper()
@@ -447,4 +484,28 @@ func (r *rig) logs() []logRow {
 		all = append(all, r.logged(d)...)
 	}
 	return all
+}
+
+// An attempt that waited for its place within the rate finds the endpoint crowded. It does not
+// have to wait for another place.
+func TestCrowdedAttemptKeepsItsPlace(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.subscribe(r.endpoint.URL)
+	r.exec(`UPDATE webhook_endpoints SET max_in_flight = 1, next_slot_at = $1`, r.Now().Add(time.Hour))
+	payments := r.payments(2)
+	for _, p := range payments {
+		r.tell(p)
+	}
+	r.exec(`UPDATE webhook_deliveries SET slot = true`)
+	if h, err := r.lease(t.Context(), r.deliveryOf(payments[0]).ID, 1); err != nil || h.Verdict != admitted {
+		t.Fatalf("lease: %+v, %v", h, err)
+	}
+	second := r.deliveryOf(payments[1]).ID
+	r.deliver(second, 1)
+	r.exec(`UPDATE webhook_deliveries SET lease_token = NULL, lease_until = NULL`)
+	r.deliver(second, 1)
+	if d := r.get(second); d.Status != Delivered {
+		t.Errorf("%+v; want it delivered when the other is done", d)
+	}
 }

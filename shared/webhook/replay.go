@@ -152,11 +152,14 @@ const (
 	cancelReplay = `
 	UPDATE webhook_replays SET state = 'canceled', finished_at = $3, updated_at = $3
 	WHERE id = $1 AND ($2::uuid IS NULL OR merchant_id = $2) AND state IN ('collecting', 'running')`
-	// What was not tried yet is again what it was; what is being tried goes on.
+	// What was not tried yet is given up, or delivered as before; what is being tried goes on.
+	// At a disabled endpoint it is kept for when that is enabled.
 	returnHeld = `
-	UPDATE webhook_deliveries
-	SET status = CASE WHEN delivered_at IS NULL THEN 'EXHAUSTED' ELSE 'DELIVERED' END, updated_at = $2
-	WHERE replay_id = $1 AND status = 'HELD'`
+	UPDATE webhook_deliveries d
+	SET status = CASE WHEN d.delivered_at IS NOT NULL THEN 'DELIVERED' WHEN w.enabled THEN 'EXHAUSTED' ELSE 'ABANDONED' END,
+	    updated_at = $2
+	FROM webhook_endpoints w
+	WHERE d.replay_id = $1 AND d.status = 'HELD' AND w.id = d.webhook_id`
 )
 
 // CancelReplay stops a replay. What was let go goes on; what was not stays undelivered. One

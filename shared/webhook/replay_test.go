@@ -207,6 +207,28 @@ func TestReplayCanBeCancelled(t *testing.T) {
 	}
 }
 
+// A replay is cancelled before its worker has written down what it took.
+func TestReplayCancelledWhileItCollects(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.sweeps()
+	e, _ := r.subscribe(r.endpoint.URL)
+	r.exhaust(r.payments(3))
+	r.healthy()
+	r.endpoint.answers(status(http.StatusOK))
+	made := r.replay(ReplayRequest{EndpointID: e.ID, Since: r.Now().Add(-48 * time.Hour)})
+	if _, err := r.CancelReplay(t.Context(), r.merchant, made.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.collect(t.Context(), turn{ID: made.ID, Reason: made.Reason, State: made.State}); err != nil {
+		t.Fatal(err)
+	}
+	r.advance(time.Hour)
+	if got := r.count(); got[Exhausted] != 3 {
+		t.Errorf("%v; want all as it was", got)
+	}
+}
+
 // A replay's task is lost, and a worker dies between its turns: the sweep goes on.
 func TestReplayWithoutATaskGoesOn(t *testing.T) {
 	t.Parallel()

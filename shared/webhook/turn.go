@@ -142,6 +142,9 @@ func (s *Service) Turn(ctx context.Context, replay id.ID, number int) error {
 	return s.endTurn(ctx, t, number+1, let)
 }
 
+// errCanceled rolls back what was collected for a replay that was cancelled meanwhile.
+var errCanceled = errors.New("webhook: the replay was cancelled")
+
 func (s *Service) collect(ctx context.Context, t turn) error {
 	sql := collectMissed
 	if t.Reason == "requested" {
@@ -160,9 +163,15 @@ func (s *Service) collect(ctx context.Context, t turn) error {
 				after = last
 			}
 			done = n < collectMost
-			_, err := tx.Exec(ctx, noteCollected, t.ID, last, n, now, done)
+			tag, err := tx.Exec(ctx, noteCollected, t.ID, last, n, now, done)
+			if err == nil && tag.RowsAffected() == 0 {
+				return errCanceled
+			}
 			return err
 		})
+		if errors.Is(err, errCanceled) {
+			return nil // what was taken here is put back
+		}
 		if err != nil || done {
 			return fault.Wrap(err, "collect what a replay is to deliver")
 		}

@@ -130,7 +130,7 @@ func TestReplayBeginsWithTheFirstMissed(t *testing.T) {
 			r := newRig(t)
 			e, _ := r.create(New{})
 			r.delivery(e.ID, webhook.Abandoned, 9*time.Hour) // of another time when it was disabled
-			r.advance(time.Minute)
+			r.advance(time.Hour)
 			if c.failing > 0 {
 				r.exec(`UPDATE webhook_endpoints SET failing_since = $2, failures = 12 WHERE id = $1`, e.ID, r.Now().Add(-c.failing))
 			}
@@ -148,6 +148,24 @@ func TestReplayBeginsWithTheFirstMissed(t *testing.T) {
 	}
 }
 
+// The event that was answered with 410 is written down a moment before the endpoint is
+// disabled for it.
+func TestReplayBeginsWithTheEventThatHadItDisabled(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	e, _ := r.create(New{})
+	r.delivery(e.ID, webhook.Abandoned, time.Second)
+	r.advance(20 * time.Millisecond)
+	r.exec(`UPDATE webhook_endpoints SET enabled = false, disabled_at = $2, disabled_by = 'gone' WHERE id = $1`, e.ID, r.Now())
+	r.advance(time.Hour)
+	_, replay := r.enable(e, Merchant, nil)
+	check(t, r.Webhooks.Turn(t.Context(), replay, 0))
+	got, err := r.Webhooks.GetReplay(t.Context(), r.merchant, replay)
+	if err != nil || got.Total != 1 {
+		t.Errorf("replay %+v, %v; want the event that was refused in it", got, err)
+	}
+}
+
 func TestOnlyOperatorsEnableWhatTheyDisabled(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -161,6 +179,30 @@ func TestOnlyOperatorsEnableWhatTheyDisabled(t *testing.T) {
 	}
 	if got, _ := r.enable(e, Operator, nil); !got.Enabled {
 		t.Errorf("by an operator: %+v", got)
+	}
+}
+
+// An endpoint is disabled while it is sent what it missed in an outage before.
+func TestReplayCutShortByDisablingGoesOnAfterEnabling(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	e, _ := r.create(New{})
+	r.delivery(e.ID, webhook.Exhausted, 60*time.Hour)
+	first, err := r.Webhooks.StartReplay(t.Context(), r.merchant, webhook.ReplayRequest{EndpointID: e.ID, Since: r.Now().Add(-72 * time.Hour)})
+	check(t, err)
+	r.exec(`UPDATE webhook_endpoints SET open_until = $2 WHERE id = $1`, e.ID, r.Now().Add(time.Hour)) // so that nothing is let go
+	check(t, r.Webhooks.Turn(t.Context(), first.ID, 0))
+	r.advance(time.Second)
+	_, err = r.Disable(t.Context(), r.merchant, e.ID, Merchant, "")
+	check(t, err)
+	r.advance(time.Minute)
+	check(t, r.Webhooks.Turn(t.Context(), first.ID, 1)) // finds it disabled
+	r.advance(time.Minute)
+	_, replay := r.enable(e, Merchant, ptr(true))
+	check(t, r.Webhooks.Turn(t.Context(), replay, 0))
+	got, err := r.Webhooks.GetReplay(t.Context(), r.merchant, replay)
+	if err != nil || got.Total != 1 {
+		t.Errorf("replay %+v, %v; want what the first one did not come to", got, err)
 	}
 }
 

@@ -72,9 +72,12 @@ const enableEndpoint = `
 	WHERE id = $1
 	RETURNING ` + columns
 
+// The attempt whose answer had the endpoint disabled is written down before that, and so are
+// others that were under way then: a minute is longer than an attempt takes.
 const selectWaited = `
 	SELECT min(coalesce(last_attempt_at, created_at)) FROM webhook_deliveries
-	WHERE webhook_id = $1 AND delivered_at IS NULL AND status = 'ABANDONED' AND updated_at >= $2`
+	WHERE webhook_id = $1 AND delivered_at IS NULL AND status = 'ABANDONED'
+	  AND updated_at >= $2::timestamptz - interval '1 minute'`
 
 const (
 	selectScheme = `SELECT signature` + ofMerchant
