@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/local/stack"
 	"github.com/tollgate/tollgate/shared/local/stack/shop"
 )
@@ -45,6 +46,15 @@ func (w *world) open(settings body) *endpoint {
 	e.path = endpoints + "/" + e.ID
 	e.Trust(e.Secret)
 	return e
+}
+
+func (e *endpoint) uuid() id.ID {
+	e.w.t.Helper()
+	u, err := id.Endpoint.Parse(e.ID)
+	if err != nil {
+		e.w.t.Fatal(err)
+	}
+	return u
 }
 
 func (e *endpoint) take(a answer) {

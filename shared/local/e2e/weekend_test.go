@@ -65,6 +65,14 @@ func TestAnOrderedEndpointIsAwayForAWeekend(t *testing.T) {
 		}
 	}
 
+	// Whenever it comes back, the first thing that it is sent of a payment is the first that it misses.
+	const ahead = `
+		SELECT count(*) FROM webhook_deliveries d JOIN webhook_deliveries e USING (webhook_id, subject_id)
+		WHERE d.webhook_id = $1 AND d.status = 'PENDING' AND e.sequence < d.sequence AND e.delivered_at IS NULL`
+	if n := w.count(ahead, books.uuid()); n != 0 {
+		t.Errorf("%d events are to be tried before earlier ones that it did not get", n)
+	}
+
 	books.Answer(nil)
 	last := payments[len(payments)-1]
 	w.post(http.StatusOK, "/v1/payments/"+last.ID+"/capture", body{"amount": 3000})
