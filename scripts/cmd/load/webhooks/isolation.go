@@ -76,7 +76,7 @@ func IsolationCommand(args []string) (measure.Benchmark, error) {
 
 // quick is a plan that shows that what is measured happens, and measures nothing.
 func (p isolationPlan) quick() isolationPlan {
-	p.Rate, p.Pairs, p.Payments, p.Warm, p.Whole, p.Patience, p.Timed = 40, 1, 10, time.Second, 5*time.Second, 2*time.Minute, false
+	p.Rate, p.Pairs, p.Payments, p.Warm, p.Whole, p.Patience, p.Timed = 20, 1, 10, time.Second, 5*time.Second, 2*time.Minute, false
 	return p
 }
 
