@@ -31,26 +31,21 @@ type subscriber struct {
 	Subject id.ID  `db:"subject_id"`
 }
 
-// first is the status that a delivery to the subscriber begins with. A disabled
-// endpoint's are kept for when it is enabled again.
-func (s subscriber) first() Status {
-	switch {
-	case !s.Enabled:
-		return Abandoned
-	case s.Ordered:
-		return Held
-	default:
-		return Pending
-	}
-}
+// holdDisabled makes whoever would enable a disabled endpoint wait until what happened
+// before is in the table, where its replay finds it.
+const holdDisabled = `SELECT FROM webhook_endpoints WHERE id = $1 AND NOT enabled FOR SHARE`
 
+// A disabled endpoint's deliveries are kept for when it is enabled again. Whether it is says
+// the row, and not what selectSubscribers read a moment ago.
 const insertDelivery = `
 	INSERT INTO webhook_deliveries (id, event_id, webhook_id, merchant_id, subject_id, transaction_id, event_type,
 		sequence, event_created_at, status, attempt_count, next_retry_at, api_version, payload, task_generation, request_id,
 		created_at, updated_at)
-	SELECT $1, e.id, w.id, e.merchant_id, e.subject_id, e.transaction_id, e.type, e.sequence, e.created_at, $4, 0,
-		CASE $4 WHEN 'PENDING' THEN $5::timestamptz END, w.api_version, w.payload, 0, e.request_id, $6, $6
-	FROM events e, webhook_endpoints w WHERE e.id = $2 AND w.id = $3
+	SELECT $1, e.id, w.id, e.merchant_id, e.subject_id, e.transaction_id, e.type, e.sequence, e.created_at, first.status, 0,
+		CASE first.status WHEN 'PENDING' THEN $4::timestamptz END, w.api_version, w.payload, 0, e.request_id, $5, $5
+	FROM events e, webhook_endpoints w,
+		LATERAL (SELECT CASE WHEN NOT w.enabled THEN 'ABANDONED' WHEN w.ordered THEN 'HELD' ELSE 'PENDING' END AS status) first
+	WHERE e.id = $2 AND w.id = $3
 	ON CONFLICT (event_id, webhook_id) DO NOTHING`
 
 // What an ordered endpoint was not told of yet, though it came before: the message of
@@ -85,17 +80,20 @@ func (s *Service) Notify(ctx context.Context, event id.ID) error {
 	var due []Delivery
 	var batch pgx.Batch
 	for _, to := range subscribers {
+		if !to.Enabled {
+			batch.Queue(holdDisabled, *to.ID)
+		}
 		if to.Ordered {
 			skipped, err := s.skipped(ctx, event, *to.ID)
 			if err != nil {
 				return err
 			}
 			for _, earlier := range skipped {
-				s.queueInsert(&batch, earlier, to)
+				s.queueInsert(&batch, earlier, *to.ID)
 			}
 		}
-		s.queueInsert(&batch, event, to)
-		if to.first() == Held {
+		s.queueInsert(&batch, event, *to.ID)
+		if to.Ordered && to.Enabled {
 			batch.Queue(lockHead, *to.ID, to.Subject)
 			queueAdvance(&batch, *to.ID, to.Subject, s.Now(), &due)
 		}
@@ -114,7 +112,7 @@ func (s *Service) skipped(ctx context.Context, event, endpoint id.ID) ([]id.ID, 
 	return skipped, fault.Wrap(err, "find what an endpoint was not told of")
 }
 
-func (s *Service) queueInsert(b *pgx.Batch, event id.ID, to subscriber) {
+func (s *Service) queueInsert(b *pgx.Batch, event, endpoint id.ID) {
 	delivery, now := s.NewID(), s.Now()
-	b.Queue(insertDelivery, delivery, event, *to.ID, to.first(), now.Add(s.Schedule.wait(delivery, 1)), now)
+	b.Queue(insertDelivery, delivery, event, endpoint, now.Add(s.Schedule.wait(delivery, 1)), now)
 }

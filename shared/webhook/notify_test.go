@@ -87,3 +87,34 @@ func TestNotifyAgainMakesTheTaskThatAnOutageKeptBack(t *testing.T) {
 		t.Errorf("%d posts; want 1", n)
 	}
 }
+
+// The endpoint is found disabled; before the delivery is made it is enabled, and replayed.
+func TestEventThatComesAsItsEndpointIsEnabled(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.subscribe(r.endpoint.URL)
+	e := r.commit(r.payment)
+	r.exec(`UPDATE webhook_endpoints SET enabled = false, disabled_at = updated_at, disabled_by = 'gone'`)
+	other, err := r.Pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Rollback(t.Context()) }()
+	var backend int
+	if err := other.QueryRow(t.Context(), `
+		UPDATE webhook_endpoints SET enabled = true, disabled_at = NULL, disabled_by = NULL RETURNING pg_backend_pid()`).Scan(&backend); err != nil {
+		t.Fatal(err)
+	}
+	notified := make(chan error, 1)
+	go func() { notified <- r.Notify(t.Context(), e.ID) }()
+	r.waitsFor(backend, func() bool { return len(notified) == 1 })
+	if err := other.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-notified; err != nil {
+		t.Fatal(err)
+	}
+	if d := r.deliveryOf(r.payment); d.Status != Pending {
+		t.Errorf("%+v; want it pending: no replay comes after it", d)
+	}
+}

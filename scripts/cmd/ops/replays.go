@@ -158,7 +158,8 @@ func replaysCancel(*flag.FlagSet) action {
 
 // replay does something with the replay that is named.
 func (s *session) replay(ctx context.Context, text string,
-	do func(*webhook.Service, context.Context, id.ID, id.ID) (webhook.Replay, error)) (result, error) {
+	do func(*webhook.Service, context.Context, id.ID, id.ID) (webhook.Replay, error),
+) (result, error) {
 	replay, err := parseID[ofReplay](text)
 	if err != nil {
 		return nil, err

@@ -128,7 +128,8 @@ func (r *rig) endpointOf(m made) (e struct {
 	State, URL  string
 	Undelivered int
 	Why         string `json:"disabled_reason"`
-}) {
+},
+) {
 	r.t.Helper()
 	out := r.ops("endpoints", "list", "--merchant", m.Merchant, "--json")
 	var all []json.RawMessage

@@ -17,8 +17,15 @@ func TestOwnHeadersThatPass(t *testing.T) {
 		full[fmt.Sprintf("X-%d", i)] = strings.Repeat("v", maxOwnHeaderBytes/maxOwnHeaders-len("X-0"))
 	}
 	for _, own := range []map[string]string{
-		nil, {"Authorization": "Bearer abc.def~ghi"}, {"X-Api-Key": "k"}, {"x-tenant": "a\tb c", "X_Odd!": "{}\",;"},
-		{"Accept": "application/json"}, {"Traceparent": "00-0-0-00"}, {"Googly": "x"}, {"Web": "x"}, full,
+		nil,
+		{"Authorization": "Bearer abc.def~ghi"},
+		{"X-Api-Key": "k"},
+		{"x-tenant": "a\tb c", "X_Odd!": "{}\",;"},
+		{"Accept": "application/json"},
+		{"Traceparent": "00-0-0-00"},
+		{"Googly": "x"},
+		{"Web": "x"},
+		full,
 	} {
 		if err := CheckHeaders(own); err != nil {
 			t.Errorf("%.100v: the header %v", own, err)
