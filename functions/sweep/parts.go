@@ -48,19 +48,19 @@ func (s *sweeper) parts() []part {
 		{"open operations", 10 * time.Second, func(ctx context.Context) (int, error) {
 			return s.payments.EnqueueDue(ctx, maxTasks)
 		}},
-		{"provider events", 8 * time.Second, func(ctx context.Context) (int, error) {
+		{"provider events", 7 * time.Second, func(ctx context.Context) (int, error) {
 			return s.inbox.DueAgain(ctx, maxEvents)
 		}},
-		{"deliveries", 8 * time.Second, func(ctx context.Context) (int, error) {
+		{"deliveries", 6 * time.Second, func(ctx context.Context) (int, error) {
 			return s.webhooks.DueWithoutTask(ctx, maxTasks)
 		}},
-		{"held deliveries", 3 * time.Second, func(ctx context.Context) (int, error) {
+		{"held deliveries", 2 * time.Second, func(ctx context.Context) (int, error) {
 			return s.webhooks.ReleaseStranded(ctx, maxTasks)
 		}},
-		{"replays", 3 * time.Second, func(ctx context.Context) (int, error) {
+		{"replays", 2 * time.Second, func(ctx context.Context) (int, error) {
 			return s.webhooks.ReplaysWithoutTask(ctx, maxTasks)
 		}},
-		{"failing endpoints", 3 * time.Second, func(ctx context.Context) (int, error) {
+		{"failing endpoints", 2 * time.Second, func(ctx context.Context) (int, error) {
 			return s.webhooks.ProbeFailing(ctx, maxTasks)
 		}},
 		{"expired answers", 3 * time.Second, func(ctx context.Context) (int, error) {

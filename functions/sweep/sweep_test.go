@@ -188,7 +188,7 @@ func TestGauges(t *testing.T) {
 	}
 	want := map[string]float64{
 		"outbox_unpublished": 1, "outbox_oldest_unpublished_seconds": 90, "obligations_open": 1, "obligation_oldest_seconds": 90,
-		"provider_events_unapplied": 1, "webhook_deliveries_waiting": 0, "sagas_open/leased": 0, "sagas_open/scheduled": 0,
+		"provider_events_unapplied": 1, "webhook_deliveries_waiting": 0, "webhook_endpoints/failing": 0, "webhook_endpoints/disabled": 0, "sagas_open/leased": 0, "sagas_open/scheduled": 0,
 		"sagas_open/awaiting_payer": 0, "sagas_open/awaiting_provider": 0, "sagas_open/unknown": 1,
 	}
 	if !maps.Equal(got, want) {

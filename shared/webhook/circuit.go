@@ -57,7 +57,7 @@ func interval(d time.Duration) string {
 // The row is locked before it is read: what a success ends may have been written just now.
 var judgeEndpoint = `
 	UPDATE webhook_endpoints w
-	SET failing_since = CASE $14 WHEN 'bad' THEN coalesce(w.failing_since, $5) END,
+	SET failing_since = CASE $14 WHEN 'bad' THEN least(w.failing_since, $5) END,
 	    failures = CASE $14 WHEN 'bad' THEN w.failures + 1 ELSE 0 END,
 	    open_until = CASE WHEN $14 = 'bad' AND w.failures + 1 >= ` + strconv.Itoa(tripsAfter) + `
 	        THEN $9::timestamptz + least(greatest(($9::timestamptz - w.failing_since) / 2, ` + interval(minOpen) + `), ` + interval(maxOpen) + `) END,

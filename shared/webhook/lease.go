@@ -45,6 +45,10 @@ const (
 	// it down. Only a dead worker overstays.
 	lease = 30 * time.Second
 
+	// maxCrowdedWait bounds the wait for a place: what waits at an endpoint that is slow
+	// must come back, but not keep the queue busy.
+	maxCrowdedWait = 5 * time.Minute
+
 	// burst is how many seconds' worth of attempts an endpoint may get at once.
 	burst = time.Second
 )
@@ -142,7 +146,7 @@ func (d *held) crowdedWait(now time.Time) time.Duration {
 	if d.LastAttemptAt != nil {
 		since = *d.LastAttemptAt
 	}
-	wait := min(max(now.Sub(since), time.Second), 30*time.Second)
+	wait := min(max(now.Sub(since), time.Second), maxCrowdedWait)
 	sum := sha256.Sum256(strconv.AppendInt(d.ID[:], int64(d.TaskGeneration), 10))
 	share := float64(binary.BigEndian.Uint32(sum[:])) / (1 << 32)
 	return time.Duration(float64(wait) * (0.5 + share)).Truncate(time.Millisecond)

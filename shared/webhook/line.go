@@ -58,7 +58,7 @@ const releaseStranded = `
 	WHERE d.id IN (
 		SELECT d.id FROM webhook_deliveries d JOIN webhook_endpoints w ON w.id = d.webhook_id
 		WHERE d.updated_at <= $2 AND w.enabled AND ` + free + `
-		  AND NOT EXISTS (SELECT FROM webhook_replays r WHERE r.id = d.replay_id AND r.state = 'running')
+		  AND (d.replay_id IS NULL OR d.replay_id NOT IN (SELECT r.id FROM webhook_replays r WHERE r.state = 'running'))
 		ORDER BY d.updated_at LIMIT $3
 		FOR NO KEY UPDATE OF d SKIP LOCKED)
 	RETURNING ` + deliveryColumns

@@ -65,14 +65,20 @@ const (
 	collectRequested = collectBegin + requested + collectEnd
 	collectMissed    = collectBegin + missed + collectEnd
 
+	// It goes along an index, by the events' time, so that each statement reads what it takes.
 	collectBegin = `
 	WITH found AS (
-		SELECT d.id, d.event_id FROM webhook_replays r JOIN webhook_deliveries d ON d.webhook_id = r.endpoint_id
-		WHERE r.id = $1 AND ($2::uuid IS NULL OR d.event_id > $2)
-		  AND (d.lease_until IS NULL OR d.lease_until <= $3) AND `
+		SELECT f.* FROM webhook_replays r, LATERAL (
+			SELECT d.id, d.event_id, d.event_created_at FROM webhook_deliveries d
+			WHERE d.webhook_id = r.endpoint_id
+			  AND (d.event_created_at, d.event_id) > (
+				coalesce((SELECT e.created_at FROM events e WHERE e.id = $2::uuid), '-infinity'),
+				coalesce($2::uuid, '00000000-0000-0000-0000-000000000000'))
+			  AND (d.lease_until IS NULL OR d.lease_until <= $3) AND `
 	collectEnd = `
-		ORDER BY d.event_id LIMIT $4
-		FOR NO KEY UPDATE OF d
+			ORDER BY d.event_created_at, d.event_id LIMIT $4
+			FOR NO KEY UPDATE OF d) f
+		WHERE r.id = $1
 	), taken AS (
 		UPDATE webhook_deliveries d
 		SET status = 'HELD', next_retry_at = NULL, replay_id = $1, slot = false,
@@ -81,7 +87,7 @@ const (
 		    task_generation = d.task_generation + 1, updated_at = $3
 		FROM found f WHERE d.id = f.id
 	)
-	SELECT count(*), max(event_id::text)::uuid FROM found`
+	SELECT count(*), (array_agg(event_id ORDER BY event_created_at DESC, event_id DESC))[1] FROM found`
 )
 
 const noteCollected = `

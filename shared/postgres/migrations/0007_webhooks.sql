@@ -93,7 +93,10 @@ ALTER TABLE webhook_deliveries
 -- The line of a subject at an endpoint: its head goes, the others wait.
 CREATE INDEX webhook_deliveries_line ON webhook_deliveries (webhook_id, subject_id, sequence)
     WHERE status IN ('PENDING', 'HELD');
+CREATE INDEX webhook_deliveries_before ON webhook_deliveries (webhook_id, subject_id, sequence)
+    WHERE status IN ('EXHAUSTED', 'ABANDONED') AND delivered_at IS NULL;
 CREATE INDEX webhook_deliveries_replay ON webhook_deliveries (replay_id, event_id) WHERE replay_id IS NOT NULL;
+CREATE INDEX webhook_deliveries_replay_open ON webhook_deliveries (replay_id, event_id) WHERE status IN ('PENDING', 'HELD');
 CREATE INDEX webhook_deliveries_held ON webhook_deliveries (updated_at) WHERE status = 'HELD';
 CREATE INDEX webhook_deliveries_leased ON webhook_deliveries (webhook_id, lease_until) WHERE lease_token IS NOT NULL;
 -- What an endpoint never got, and its whole list, by the event's time.

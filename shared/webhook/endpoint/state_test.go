@@ -217,3 +217,35 @@ func TestEnableWithoutAQueue(t *testing.T) {
 		t.Errorf("enabled %+v, replay %v", got, replay)
 	}
 }
+
+// What waited for its place within a low rate holds nothing up when the rate is raised, or
+// the endpoint was off meanwhile.
+func TestPlacesInARateThatIsNoMore(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*rig, id.ID) error{
+		"raised": func(r *rig, e id.ID) error {
+			_, err := r.Update(t.Context(), r.merchant, e, Change{RateLimit: ptr(200)})
+			return err
+		},
+		"enabled": func(r *rig, e id.ID) error {
+			if _, err := r.Disable(t.Context(), r.merchant, e, Merchant, ""); err != nil {
+				return err
+			}
+			_, _, err := r.Enable(t.Context(), r.merchant, e, Merchant, nil)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			e, _ := r.create(New{})
+			r.exec(`UPDATE webhook_endpoints SET next_slot_at = $2 WHERE id = $1`, e.ID, r.Now().Add(3*time.Hour))
+			check(t, change(r, e.ID))
+			var next *time.Time
+			check(t, r.pool.QueryRow(t.Context(), `SELECT next_slot_at FROM webhook_endpoints WHERE id = $1`, e.ID).Scan(&next))
+			if next != nil {
+				t.Errorf("the next place is at %v; want now", next)
+			}
+		})
+	}
+}

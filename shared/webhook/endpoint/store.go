@@ -37,6 +37,7 @@ const updateEndpoint = `
 	    api_version = coalesce($6, api_version), payload = coalesce($7, payload), ordered = coalesce($8, ordered),
 	    rate_limit = coalesce($9, rate_limit), max_in_flight = coalesce($10, max_in_flight),
 	    headers = CASE WHEN $11 THEN $12 ELSE headers END,
+	    next_slot_at = CASE WHEN $9 > rate_limit THEN NULL ELSE next_slot_at END, -- else what comes now queues up as before
 	    open_until = CASE WHEN $3 <> url THEN NULL ELSE open_until END,
 	    probe_at = CASE WHEN $3 <> url AND probe_at IS NOT NULL THEN $13 ELSE probe_at END,
 	    updated_at = $13
@@ -68,7 +69,7 @@ const disableEndpoint = `
 const enableEndpoint = `
 	UPDATE webhook_endpoints
 	SET enabled = true, disabled_at = NULL, disabled_by = NULL, disabled_reason = NULL, failing_since = NULL,
-	    failures = 0, open_until = NULL, probe_at = NULL, updated_at = $2
+	    failures = 0, open_until = NULL, probe_at = NULL, next_slot_at = NULL, updated_at = $2
 	WHERE id = $1
 	RETURNING ` + columns
 
