@@ -45,7 +45,7 @@ const (
 // outage of Pub/Sub it has the most to do.
 func (s *sweeper) parts() []part {
 	return []part{
-		{"open operations", 10 * time.Second, func(ctx context.Context) (int, error) {
+		{"open operations", 9 * time.Second, func(ctx context.Context) (int, error) {
 			return s.payments.EnqueueDue(ctx, maxTasks)
 		}},
 		{"provider events", 7 * time.Second, func(ctx context.Context) (int, error) {
