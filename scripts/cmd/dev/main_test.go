@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -209,7 +210,10 @@ func (r running) pasteCurl(t *testing.T) string {
 	_, command, _ := strings.Cut(r.String(), "Your turn\n")
 	command, _, _ = strings.Cut(command, "\n\n")
 	bin := t.TempDir()
-	if err := os.WriteFile(filepath.Join(bin, "curl"), []byte("#!/bin/sh\nprintf '%s\\n' \"$@\"\n"), 0o755); err != nil {
+	syscall.ForkLock.RLock() // or a process started in between would hold the file open, and it could not be run
+	err := os.WriteFile(filepath.Join(bin, "curl"), []byte("#!/bin/sh\nprintf '%s\\n' \"$@\"\n"), 0o755)
+	syscall.ForkLock.RUnlock()
+	if err != nil {
 		t.Fatal(err)
 	}
 	sh := exec.Command("/bin/sh", "-c", command)

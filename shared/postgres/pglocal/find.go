@@ -103,8 +103,11 @@ func (b Binaries) reachableBy(account *syscall.Credential, dir string) (Binaries
 		return b, nil
 	}
 	to := filepath.Join(dir, "dist")
-	if err := os.CopyFS(to, os.DirFS(filepath.Dir(b.Folder))); err != nil {
-		return Binaries{}, fmt.Errorf("copy the server's files: %w", err)
+	// By a process of its own: a program that this one had open for writing
+	// while it started another could not be run ("text file busy"), because the
+	// other would hold it open too for a moment.
+	if out, err := exec.Command("cp", "-R", filepath.Dir(b.Folder), to).CombinedOutput(); err != nil {
+		return Binaries{}, fmt.Errorf("copy the server's files: %w: %s", err, out)
 	}
 	err := filepath.WalkDir(to, func(path string, _ os.DirEntry, err error) error {
 		return errors.Join(err, giveTo(account, path))
