@@ -226,6 +226,10 @@ type Capabilities struct {
 	// represented there. It never rounds.
 	Units func(money.Money) (int64, error)
 
+	// ReportLag is how long after it happened a movement may still be missing from the
+	// provider's report, see Entry.
+	ReportLag time.Duration
+
 	// Elsewhere are the codes of refusals that say nothing of the payer or the payment
 	// method: the same payment may succeed at another provider.
 	Elsewhere map[string]bool
