@@ -15,9 +15,11 @@ type entry struct {
 }
 
 var (
-	ofPayment  = []string{"payment"}
-	ofRefund   = []string{"payment", "refund"}
-	ofEndpoint = []string{"endpoint"}
+	ofPayment    = []string{"payment"}
+	ofRefund     = []string{"payment", "refund"}
+	ofDispute    = []string{"payment", "dispute"}
+	ofSettlement = []string{"settlement"}
+	ofEndpoint   = []string{"endpoint"}
 )
 
 var entries = []entry{
@@ -46,6 +48,12 @@ var entries = []entry{
 			"failure":{"code":"declined","message":"The bank declined the capture.","provider_code":"generic_decline"}}}`,
 	},
 	{
+		PaymentSettled, "payment", ofPayment,
+		"What was captured is in a settlement; `settlement.completed` tells of that one. What is captured, refunded or disputed later goes into later settlements.",
+		`{"payment":{"status":"SETTLED","previous_status":"CAPTURED","captured_amount":5000,"refundable_amount":5000,
+			"version":4,"sequence":3,"updated_at":"2026-11-02T17:00:12.3Z"}}`,
+	},
+	{
 		PaymentFailed, "payment", ofPayment,
 		"The payment has failed for good, and `failure` says why.",
 		`{"payment":{"status":"FAILED","authorized_amount":0,"capture_before":null,
@@ -65,11 +73,12 @@ var entries = []entry{
 	{
 		PaymentDisputed, "payment", ofPayment,
 		"Money was taken back from you after its capture, by a chargeback or a late failure; `disputed_amount` is all of it so far. " +
-			"It can't be refunded any more. The status stays: what became of the sale is between you and the payer.",
+			"It can't be refunded while the dispute is open, or when it is lost. The status stays: what became of the sale is between you and the payer. " +
+			"Follows the `dispute.opened` that tells why.",
 		`{"payment":{"status":"CAPTURED","previous_status":"PENDING","captured_amount":5000,"disputed_amount":5000,"capture_method":"automatic",
 			"provider":"bank","provider_transaction_id":"BRQ000010NMDMH2","payment_method":"bank_transfer","payment_method_type":"bank_transfer",
 			"route":{"reason":"payment_method","candidates":[{"provider":"bank","payment_method_type":"bank_transfer","state":"chosen","reason":null}]},
-			"capture_before":null,"reconciliation_status":"MANUAL_REVIEW","version":5,"sequence":3,"updated_at":"2026-11-05T06:00:00.08Z"}}`,
+			"capture_before":null,"version":5,"sequence":3,"updated_at":"2026-11-05T06:00:00.08Z"}}`,
 	},
 	{
 		RefundCreated, "refund", ofRefund,
@@ -91,6 +100,32 @@ var entries = []entry{
 			"version":5,"sequence":4,"updated_at":"2026-11-02T09:30:01Z"},
 			"refund":{"status":"FAILED","provider_refund_id":"re_3MtwBwLkdIwHu7ix0aBcDeFg","updated_at":"2026-11-02T09:30:01Z",
 			"failure":{"code":"account_closed","message":"The payer's account is closed.","provider_code":"lost_or_stolen_card"}}}`,
+	},
+	{
+		DisputeOpened, "dispute", ofDispute,
+		"The payer contests the payment at their bank or at the provider, and the provider has taken the amount from you for the time being. " +
+			"Answer at the provider before `respond_by`.",
+		`{"payment":{"status":"CAPTURED","previous_status":"AUTHORIZED","captured_amount":5000,"disputed_amount":5000,
+			"version":4,"sequence":4,"updated_at":"2026-11-12T14:05:00Z"},"dispute":{}}`,
+	},
+	{
+		DisputeWon, "dispute", ofDispute,
+		"A dispute was decided for you, or given up: the money is yours again, and can be refunded.",
+		`{"payment":{"status":"CAPTURED","previous_status":"AUTHORIZED","captured_amount":5000,"refundable_amount":5000,
+			"version":5,"sequence":5,"updated_at":"2026-12-01T08:00:00Z"},
+			"dispute":{"status":"WON","updated_at":"2026-12-01T08:00:00Z"}}`,
+	},
+	{
+		DisputeLost, "dispute", ofDispute,
+		"A dispute was decided for the payer: the money is gone. What can't be contested is lost as soon as it is opened.",
+		`{"payment":{"status":"CAPTURED","previous_status":"AUTHORIZED","captured_amount":5000,"disputed_amount":5000,
+			"version":5,"sequence":5,"updated_at":"2026-12-01T08:00:00Z"},
+			"dispute":{"status":"LOST","updated_at":"2026-12-01T08:00:00Z"}}`,
+	},
+	{
+		SettlementCompleted, "settlement", ofSettlement,
+		"A business day of yours was settled in one currency: the amounts are final, and the lines can be fetched.",
+		`{"settlement":{}}`,
 	},
 	{
 		EndpointDisabled, "endpoint", ofEndpoint,
@@ -127,9 +162,12 @@ func (e entry) body() json.RawMessage {
 		}
 		data.set(name, shown.encode())
 	}
-	subject := parse(data.get(e.data[0])) // the payment counts the events of its refunds
+	subject := parse(data.get(e.data[0])) // the payment counts the events of its refunds and disputes
 	sequence, timestamp := subject.get("sequence"), subject.get("updated_at")
-	if e.object == "endpoint" {
+	switch e.object {
+	case "settlement":
+		sequence, timestamp = json.RawMessage("1"), subject.get("completed_at")
+	case "endpoint":
 		sequence, timestamp = json.RawMessage("1"), json.RawMessage(`"2026-11-02T11:00:00Z"`)
 	}
 	return object{

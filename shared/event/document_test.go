@@ -41,8 +41,8 @@ The body of a webhook is one event:
 
 %[2]s
 An event may come twice, and events may come out of order. Deal with each 'id' once. 'sequence' counts the events of one
-payment (those of its refunds with them), or of one endpoint, from 1 and without gaps: act on an event only if its
-sequence is above the highest that you have seen of its payment, or fetch the payment. An endpoint that subscribes to some
+payment (those of its refunds and disputes with them), of one settlement or of one endpoint, from 1 and without gaps: act
+on an event only if its sequence is above the highest that you have seen of its payment, or fetch the payment. An endpoint that subscribes to some
 of the events sees some of the numbers. Every attempt to deliver an event to an endpoint sends the same bytes: the objects
 are as they were when it happened, not as they are now.
 
@@ -66,10 +66,16 @@ more in full (long metadata can do that) goes out thin to every endpoint. This i
 
 ## Disputes
 
-A chargeback is announced as 'payment.disputed', about the payment. There is no 'dispute.opened' and no
-'dispute.closed'. What providers tell Tollgate today is that money which was captured has been taken back, by a
-chargeback or by a transfer that failed late; they tell it when it is done. There is no case with stages, a deadline
-and an end to follow, and an event that calls one opened would promise the end.
+A dispute begins when a provider takes captured money back: 'dispute.opened'. It ends with 'dispute.won' or
+'dispute.lost'. While it is open, and when it is lost, its amount is part of the payment's 'disputed_amount' and can't be
+refunded; a dispute that is won gives it back. An inquiry that takes no money is no dispute.
+
+Some money is taken back for good at once: by the chargeback of a bank transfer, and when a transfer fails after it was
+confirmed. These are disputes too, so that there is one way to hear of all: 'dispute.opened' and 'dispute.lost' come
+together. A decision may be overturned, by an appeal or because the bank takes it back: then 'dispute.won' follows
+'dispute.lost', or the reverse, and the highest 'sequence' counts.
+
+'payment.disputed' comes with every 'dispute.opened', for endpoints that follow payments alone.
 
 ## Types
 

@@ -38,6 +38,7 @@ const (
 	PaymentAuthorized     = "payment.authorized"
 	PaymentCaptured       = "payment.captured"
 	PaymentCaptureFailed  = "payment.capture_failed"
+	PaymentSettled        = "payment.settled"
 	PaymentFailed         = "payment.failed"
 	PaymentCanceled       = "payment.canceled"
 	PaymentRefunded       = "payment.refunded"
@@ -45,6 +46,10 @@ const (
 	RefundCreated         = "refund.created"
 	RefundSucceeded       = "refund.succeeded"
 	RefundFailed          = "refund.failed"
+	DisputeOpened         = "dispute.opened"
+	DisputeWon            = "dispute.won"
+	DisputeLost           = "dispute.lost"
+	SettlementCompleted   = "settlement.completed"
 	EndpointDisabled      = "endpoint.disabled"
 	EndpointTest          = "endpoint.test"
 )
@@ -54,7 +59,7 @@ type Event struct {
 	ID        id.ID
 	Type      string
 	Timestamp time.Time
-	Sequence  int64 // per payment or endpoint, from 1, without gaps
+	Sequence  int64 // per payment, settlement or endpoint, from 1, without gaps
 	Data      any   // the objects that the type's schema asks for
 }
 
@@ -78,7 +83,7 @@ func (e Event) Encode() []byte {
 // Type is an entry of the catalogue.
 type Type struct {
 	Name    string          `json:"name"`
-	Object  string          `json:"object"`  // what it is about: payment, refund or endpoint
+	Object  string          `json:"object"`  // what it is about: payment, refund, dispute, settlement or endpoint
 	Summary string          `json:"summary"` // when it is sent
 	Schema  json.RawMessage `json:"schema"`  // of the whole body, in full: JSON Schema 2020-12
 	Example json.RawMessage `json:"example"` // a body

@@ -40,14 +40,16 @@ func TestEveryExampleFitsItsSchema(t *testing.T) {
 		if err := json.Unmarshal(typ.Example, &body); err != nil {
 			t.Fatal(err)
 		}
-		payment, refund := body.Data["payment"], body.Data["refund"]
+		payment, refund, dispute := body.Data["payment"], body.Data["refund"], body.Data["dispute"]
 		if body.Data[typ.Object].Object != typ.Object {
 			t.Errorf("%s: the example has no %s", typ.Name, typ.Object)
 		}
-		if refund.ID != "" && refund.PaymentID != payment.ID || payment.Sequence < body.Sequence && payment.ID != "" {
+		if refund.ID != "" && refund.PaymentID != payment.ID || dispute.ID != "" && dispute.PaymentID != payment.ID || payment.Sequence < body.Sequence && payment.ID != "" {
 			t.Errorf("%s: the example's objects do not fit together", typ.Name)
 		}
-		for prefix, of := range map[id.Prefix]string{id.Payment: "payment", id.Refund: "refund", id.Endpoint: "endpoint"} {
+		for prefix, of := range map[id.Prefix]string{
+			id.Payment: "payment", id.Refund: "refund", id.Dispute: "dispute", id.Settlement: "settlement", id.Endpoint: "endpoint",
+		} {
 			if external := body.Data[of].ID; external != "" {
 				if _, err := prefix.Parse(external); err != nil {
 					t.Errorf("%s: %v", typ.Name, err)

@@ -15,7 +15,9 @@ var schemaText []byte
 var definitions = sync.OnceValue(func() object { return parse(schemaText) })
 
 // definition names the schema of each member of data.
-var definition = map[string]string{"payment": "Payment", "refund": "Refund", "endpoint": "Endpoint"}
+var definition = map[string]string{
+	"payment": "Payment", "refund": "Refund", "dispute": "Dispute", "settlement": "Settlement", "endpoint": "Endpoint",
+}
 
 // Schema is the JSON Schema of any event's body in full. What data has depends on the
 // type, whose own schema says it.
@@ -55,7 +57,7 @@ func names() []string {
 func dataOf(defined map[string]string, required []string) object {
 	members := required
 	if required == nil {
-		members = []string{"payment", "refund", "endpoint"}
+		members = []string{"payment", "refund", "dispute", "settlement", "endpoint"}
 	}
 	var properties object
 	for _, name := range members {

@@ -23,14 +23,16 @@ type Prefix string
 
 // The prefixes merchants see.
 const (
-	Payment  Prefix = "pay"
-	Refund   Prefix = "re"
-	Event    Prefix = "evt"
-	Endpoint Prefix = "we"
-	Delivery Prefix = "whd"
-	Replay   Prefix = "whr"
-	Merchant Prefix = "mer"
-	Request  Prefix = "req"
+	Payment    Prefix = "pay"
+	Refund     Prefix = "re"
+	Dispute    Prefix = "dp"
+	Settlement Prefix = "stl"
+	Event      Prefix = "evt"
+	Endpoint   Prefix = "we"
+	Delivery   Prefix = "whd"
+	Replay     Prefix = "whr"
+	Merchant   Prefix = "mer"
+	Request    Prefix = "req"
 )
 
 // Source makes IDs.
