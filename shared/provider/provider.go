@@ -69,6 +69,7 @@ const (
 	KindAuthorization Kind = "authorization"
 	KindCapture       Kind = "capture"
 	KindRefund        Kind = "refund"
+	KindDispute       Kind = "dispute" // of money that was captured, and that the provider took back for it
 )
 
 // State is an object's state, in Tollgate's words.
@@ -83,6 +84,9 @@ const (
 	StateAuthorized     State = "authorized"
 	StateSucceeded      State = "succeeded"
 	StateCanceled       State = "canceled"
+	StateOpen           State = "open" // the provider holds the money until it is decided
+	StateWon            State = "won"  // it was given back
+	StateLost           State = "lost"
 )
 
 var ranks = map[Kind]map[State]int{
@@ -91,6 +95,8 @@ var ranks = map[Kind]map[State]int{
 	},
 	KindCapture: {StatePending: 1, StateSucceeded: 2, StateFailed: 3},
 	KindRefund:  {StateRequiresAction: 1, StatePending: 2, StateSucceeded: 3, StateFailed: 4, StateCanceled: 4},
+	// A decision may be overturned: of those two, the one that the provider took last counts.
+	KindDispute: {StateOpen: 1, StateWon: 2, StateLost: 2},
 }
 
 // Fact is what a provider proves about one of its objects at one time.
@@ -114,10 +120,15 @@ type Fact struct {
 	NextAction    *NextAction
 	CaptureBefore time.Time // as the provider states it; zero if it does not
 	OccurredAt    time.Time // the provider's time
+
+	// Of a dispute. A case that takes no money is no fact.
+	Reason    string    // in the provider's words
+	OpenedAt  time.Time // when it was opened; zero if the provider does not say
+	RespondBy time.Time // until when it can be answered; zero if it can't be, or the provider does not say
 }
 
 // Rank orders the states of one kind of object: a fact of a lower rank than one
-// that is known of the same object is old news.
+// that is known of the same object is old news. States of one rank exclude each other.
 func (f Fact) Rank() int { return ranks[f.Kind][f.State] }
 
 // Refusal says why a provider refused.
