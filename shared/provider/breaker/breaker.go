@@ -176,6 +176,7 @@ func (b *Breaker) look(ctx context.Context, now time.Time) {
 	b.mu.Lock()
 	b.adopt(r)
 	b.silent = r.Silent
+	b.judge(ctx, now) // also when calls that hang keep others from being made: the good ones of before grow old
 	b.tell(ctx, now)
 }
 

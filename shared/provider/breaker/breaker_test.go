@@ -98,6 +98,35 @@ func TestCallsThatHangOpenItBeforeTheyEnd(t *testing.T) {
 	})
 }
 
+// Calls that hang may take every place, so that none is made that could be counted. What went well before grows old
+// all the same.
+func TestCallsThatHangOpenItWhenNoOthersAreMade(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHand()
+		b := instance(newLine(), h.now)
+		calls(t, b, 60, ok)
+		var under []breaker.Permit
+		for range 12 {
+			p, refused := b.Ask(t.Context())
+			if refused != nil {
+				t.Fatal(refused.Why)
+			}
+			under = append(under, p)
+		}
+		h.pass(5 * second)
+		for i := range under {
+			under[i] = under[i].Overdue(t.Context())
+		}
+		if ready, why := readyNow(t.Context(), b); !ready {
+			t.Errorf("with 60 good calls 5 s ago: %s", why)
+		}
+		h.pass(5 * second)
+		if shut := b.Shut(t.Context()); shut == nil || !strings.Contains(shut.Why, "12 of 12 calls took longer") {
+			t.Errorf("10 s after the last good call: %+v", shut)
+		}
+	})
+}
+
 // Nine calls are too few, however often they are told of.
 func TestACallIsCountedOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {

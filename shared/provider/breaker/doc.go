@@ -5,9 +5,9 @@
 //
 // Closed: calls pass. Each instance judges by its own calls of the last 10 s: when at least 10 ended, and half of them
 // failed or four of five took longer than 5 s, it opens the circuit, first for itself and then for all. A call that is
-// still under way after 5 s is slow already, and counts as that until it ends: hanging is found out long before the
-// calls time out. What is shared are such decisions, never counts: a request writes nothing, and reads only memory
-// while the reading is young.
+// still under way after 5 s is slow already, and counts as that until it ends: hanging is found out before the calls
+// time out, and 10 s after the last good call at the latest. What is shared are such decisions, never counts: a request
+// writes nothing, and reads only memory while the reading is young.
 //
 // Open: calls are refused, for 60 s by the clock of the instance that opened it.
 //

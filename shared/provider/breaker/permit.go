@@ -81,10 +81,22 @@ func (b *Breaker) record(ctx context.Context, p Permit, s *ending) (slice int64)
 		return 0
 	}
 	slice = b.window.add(now, s.failed, s.slow, b.o.Settings)
+	joined := b.judge(ctx, now)
+	b.mu.Unlock()
+	b.wait(joined)
+	return slice
+}
+
+// judge opens the circuit if what the window holds is reason enough, with mu held. The channel is closed when the
+// others know of it; it is nil when there is nothing to wait for.
+func (b *Breaker) judge(ctx context.Context, now time.Time) <-chan struct{} {
+	if b.counted != b.key() || b.circuit().At(now) != Closed {
+		return nil // what was counted is of a former generation
+	}
+	b.window.moveOn(now, b.o.Settings)
 	why, trips := b.window.sum().trips(b.o.Settings)
 	if !trips {
-		b.mu.Unlock()
-		return slice
+		return nil
 	}
 	opened := b.circuit().opened(b.instance, why, now, b.o.Settings)
 	if b.own == nil {
@@ -93,10 +105,7 @@ func (b *Breaker) record(ctx context.Context, p Permit, s *ending) (slice int64)
 		b.own.Circuit = opened
 	}
 	b.tell(ctx, now)
-	joined := b.join(ctx, now)
-	b.mu.Unlock()
-	b.wait(joined)
-	return slice
+	return b.join(ctx, now)
 }
 
 // ending is what one call adds to the window.

@@ -25,7 +25,7 @@ type tally struct{ calls, failed, slow int }
 // add counts a call that ended now, or is found to be slow now, and returns its slice. Should the clock be set back,
 // the call counts as one of the latest slice.
 func (w *window) add(now time.Time, failed, slow bool, s Settings) (slice int64) {
-	w.newest = max(w.newest, sliceOf(now, s))
+	w.moveOn(now, s)
 	p := &w.parts[w.newest%slices]
 	if p.slice != w.newest {
 		*p = part{slice: w.newest}
@@ -40,6 +40,9 @@ func (w *window) add(now time.Time, failed, slow bool, s Settings) (slice int64)
 	return w.newest
 }
 
+// moveOn lets go of the calls that are too old by now.
+func (w *window) moveOn(now time.Time, s Settings) { w.newest = max(w.newest, sliceOf(now, s)) }
+
 // forget takes back a call that was counted as slow, and not as failed, in the slice.
 func (w *window) forget(slice int64) {
 	if p := &w.parts[slice%slices]; p.slice == slice {
@@ -48,7 +51,7 @@ func (w *window) forget(slice int64) {
 	}
 }
 
-// sum is the calls that count at the time of the latest one.
+// sum is the calls that count at the time of the latest one, or since the window has moved on.
 func (w *window) sum() (t tally) {
 	for _, p := range w.parts {
 		if p.slice > w.newest-slices {
