@@ -2,6 +2,7 @@ package apigateway
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -39,7 +40,11 @@ func (g *Gateway) violation(x *exchange, resp *http.Response, respBody []byte) e
 			wrong = append(wrong, fmt.Errorf("accepted request: %w", err))
 		}
 	}
-	err := openapi3filter.ValidateResponse(context.Background(), &openapi3filter.ResponseValidationInput{
+	respBody, err := decompressed(resp, respBody)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", x.request.Method, x.request.URL.Path, err)
+	}
+	err = openapi3filter.ValidateResponse(context.Background(), &openapi3filter.ResponseValidationInput{
 		RequestValidationInput: in,
 		Status:                 resp.StatusCode,
 		Header:                 resp.Header,
@@ -53,4 +58,16 @@ func (g *Gateway) violation(x *exchange, resp *http.Response, respBody []byte) e
 		return nil
 	}
 	return fmt.Errorf("%s %s: %w", x.request.Method, x.request.URL.Path, errors.Join(wrong...))
+}
+
+// decompressed is the body as the document describes it, which says nothing of compression.
+func decompressed(resp *http.Response, body []byte) ([]byte, error) {
+	if resp.Header.Get("Content-Encoding") != "gzip" {
+		return body, nil
+	}
+	z, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(z)
 }
