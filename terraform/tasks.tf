@@ -8,12 +8,14 @@
 
 locals {
   # One queue per provider, so that what waits for one that is away does not stand
-  # before another's.
+  # before another's. A night's settlement is a chain of tasks, of which one is enough at
+  # a time, and none may be given up.
   queues = {
-    provider-stripe = { per_second = 50, concurrent = 100 }
-    provider-paypal = { per_second = 50, concurrent = 100 }
-    provider-bank   = { per_second = 50, concurrent = 100 }
-    webhooks        = { per_second = 500, concurrent = 1000 }
+    provider-stripe = { per_second = 50, concurrent = 100, attempts = 100, backoff = 1 }
+    provider-paypal = { per_second = 50, concurrent = 100, attempts = 100, backoff = 1 }
+    provider-bank   = { per_second = 50, concurrent = 100, attempts = 100, backoff = 1 }
+    webhooks        = { per_second = 500, concurrent = 1000, attempts = 100, backoff = 1 }
+    settlement      = { per_second = 10, concurrent = 4, attempts = -1, backoff = 10 }
   }
 }
 
@@ -30,9 +32,9 @@ resource "google_cloud_tasks_queue" "queue" {
 
   # Cloud Tasks stops when both limits are spent, not the first.
   retry_config {
-    max_attempts       = 100
+    max_attempts       = each.value.attempts
     max_retry_duration = "86400s"
-    min_backoff        = "1s"
+    min_backoff        = "${each.value.backoff}s"
     max_backoff        = "300s"
     max_doublings      = 8
   }
@@ -48,19 +50,23 @@ resource "google_cloud_scheduler_job" "job" {
   name             = each.key
   region           = var.region
   schedule         = each.value.schedule
-  time_zone        = "Etc/UTC"
-  attempt_deadline = "${each.value.timeout}s"
+  time_zone        = each.value.time_zone
+  attempt_deadline = "${local.functions[each.value.function].timeout}s"
 
   http_target {
-    uri         = local.urls[each.key]
+    uri         = local.urls[each.value.function]
     http_method = "POST"
+    body        = base64encode("{}")
+    headers     = { "Content-Type" = "application/json" }
     oidc_token {
       service_account_email = google_service_account.caller["scheduler"].email
-      audience              = local.urls[each.key]
+      audience              = local.urls[each.value.function]
     }
   }
 
   retry_config {
-    retry_count = 0 # the next run comes in a minute
+    retry_count          = each.value.retries # for 0, the next run comes soon enough
+    min_backoff_duration = "300s"
+    max_backoff_duration = "300s"
   }
 }

@@ -1,10 +1,12 @@
 package core
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/tollgate/tollgate/shared/config"
@@ -14,7 +16,6 @@ import (
 // What a deployment has, by the names of terraform's arguments. Why: see provider/guard.
 var deployed = map[string]int{
 	"max_instance_request_concurrency": 40,
-	"max_instance_count":               10,
 	"max_connections":                  1000,
 }
 
@@ -39,25 +40,56 @@ func TestTheNumbersFitTogether(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	functions := instances(t)
+	sum := 0
+	for _, n := range functions {
+		sum += n
+	}
+	const revisions = 2 // a new one starts before the old one ends
+	most, there := sum*int(c.PoolMax)*revisions, deployed["max_connections"]-reserve
+	if most > there {
+		t.Errorf("%d instances of %d functions may open %d connections, and there are %d", sum, len(functions), most, there)
+	}
+	doc, err := os.ReadFile("../../provider/guard/doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reckoned := fmt.Sprintf("//\t%d x %d x %d = %d <= %d - %d\n", sum, c.PoolMax, revisions, most, deployed["max_connections"], reserve)
+	if !strings.Contains(string(doc), reckoned) {
+		t.Errorf("the comment of provider/guard lacks %s", reckoned)
+	}
+}
+
+// instances reads how many instances terraform gives each function, of those that there are.
+func instances(t *testing.T) map[string]int {
+	t.Helper()
+	text, err := os.ReadFile("../../../terraform/functions.tf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	given := map[string]int{}
+	for _, row := range instancesRow.FindAllStringSubmatch(string(text), -1) {
+		given[row[1]], err = strconv.Atoi(row[2])
+		if err != nil || given[row[1]] < 1 {
+			t.Errorf("%s has %q instances", row[1], row[2])
+		}
+	}
 	entries, err := os.ReadDir("../../../functions")
 	if err != nil {
 		t.Fatal(err)
 	}
-	functions := 0
 	for _, entry := range entries {
-		if entry.IsDir() {
-			functions++
+		if entry.IsDir() && given[entry.Name()] == 0 {
+			t.Errorf("terraform does not say how many instances %s may have", entry.Name())
 		}
 	}
-	if functions == 0 {
+	if len(given) == 0 {
 		t.Fatal("there are no functions")
 	}
-	const revisions = 2 // a new one starts before the old one ends
-	most := functions * deployed["max_instance_count"] * int(c.PoolMax) * revisions
-	if there := deployed["max_connections"] - reserve; most > there {
-		t.Errorf("%d functions may open %d connections, and there are %d", functions, most, there)
-	}
+	return given
 }
+
+var instancesRow = regexp.MustCompile(`(?m)^    (\w+)\s*= \{ entry_point = .*\binstances = (\d+)\b`)
 
 // What terraform sets is what was reckoned with.
 func TestTerraformSetsTheNumbers(t *testing.T) {

@@ -6,6 +6,8 @@
 //   - the bulkhead: so many calls at a time in this instance;
 //   - asking the circuit breaker, and telling it how the call went;
 //   - the deadline of each operation;
+//   - the places and the deadline of reports, which are apart from the others': whoever
+//     reads a report takes nothing from payments, and says nothing of their health;
 //   - the metrics of calls.
 //
 // It decides nothing about money. What it does not let through is not sent when nothing
@@ -35,13 +37,15 @@
 // database, twice, because a new revision of a function starts before the old one ends;
 // some are kept for operators and migrations:
 //
-//	functions x instances x pool x 2  <=  max_connections - reserve
-//	13        x 10        x 3    x 2   =  780  <=  1000 - 50
+//	instances of all functions x pool x 2  <=  max_connections - reserve
+//	136 x 3 x 2 = 816 <= 1000 - 50
 //
-// In terraform that is
+// terraform/functions.tf says how many instances each function may have: 10, but 5 where
+// merchants only look something up now and then, and one or two where the scheduler calls,
+// which calls one at a time. In terraform that is
 //
 //	max_instance_request_concurrency = 40
-//	max_instance_count               = 10
+//	max_instance_count               = the function's instances
 //	available_memory                 = "512Mi"
 //	DATABASE_POOL_MAX                = 3
 //	max_connections                  = 1000 # a flag of the database
