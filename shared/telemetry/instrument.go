@@ -53,8 +53,10 @@ type counter struct {
 	labels     labels
 }
 
-func (c counter) add(ctx context.Context, values ...string) {
-	c.instrument.Add(ctx, 1, c.labels.with(values))
+func (c counter) add(ctx context.Context, values ...string) { c.addMany(ctx, 1, values...) }
+
+func (c counter) addMany(ctx context.Context, n int64, values ...string) {
+	c.instrument.Add(ctx, n, c.labels.with(values))
 }
 
 type histogram struct {

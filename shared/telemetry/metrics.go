@@ -46,6 +46,19 @@ type Metrics struct {
 	providerEventsUnapplied gauge
 	deliveriesWaiting       gauge
 	webhookEndpoints        gauge
+
+	auditFindings counter
+
+	batchDuration    histogram
+	batchProcessed   counter
+	batchLastSuccess gauge
+	alertsOpen       gauge
+
+	reconciledPayments  counter
+	reconciliationCalls counter
+	differencesFound    counter
+	differencesOpen     gauge
+	differenceOldest    gauge
 }
 
 // Upper bounds of histogram buckets, in seconds. Those of calls resolve the
@@ -53,6 +66,7 @@ type Metrics struct {
 // deliveries follow the retry schedule to its end at 31 h.
 var (
 	callSeconds     = []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 3, 5, 8, 10, 15, 20, 30}
+	batchSeconds    = []float64{1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400}
 	deliverySeconds = []float64{0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180, 360, 900, 1800, 3600, 10800, 28800, 115200}
 )
 
@@ -133,6 +147,29 @@ func (b *builder) metrics() *Metrics {
 			"Deliveries with an attempt to come.", ""),
 		webhookEndpoints: b.gauge("webhook_endpoints",
 			"Merchants' endpoints that get no events: failing, or disabled for failing or by answering 410.", "", "state"),
+
+		auditFindings: b.counter("audit_findings_total",
+			"What was found not to agree about the audit log, each time that it was.", "kind"),
+
+		batchDuration: b.histogram("batch_job_duration_seconds", batchSeconds,
+			"Time from the beginning of a batch job's run to its end.", "job", "status"),
+		batchProcessed: b.counter("batch_processed_transactions_total",
+			"Payments that a batch job has dealt with.", "job", "outcome"),
+		batchLastSuccess: b.gauge("batch_last_success_timestamp_seconds",
+			"When the latest run of a batch job succeeded, as Unix time.", "s", "job"),
+		alertsOpen: b.gauge("operator_alerts_open",
+			"Alerts for operators that are not resolved.", "", "severity"),
+
+		reconciledPayments: b.counter("reconciled_payments_total",
+			"Payments held against their provider, by what came of it.", "provider", "outcome"),
+		reconciliationCalls: b.counter("reconciliation_calls_total",
+			"Calls that reconciliation made to a provider, for payments and for its report.", "provider"),
+		differencesFound: b.counter("reconciliation_differences_total",
+			"Differences found between our facts, a provider's report and the ledger.", "provider", "kind"),
+		differencesOpen: b.gauge("reconciliation_differences_open",
+			"Differences that nobody has resolved.", "", "kind"),
+		differenceOldest: b.gauge("reconciliation_difference_oldest_seconds",
+			"Age of the oldest open difference.", "s", "kind"),
 	}
 }
 
@@ -308,4 +345,80 @@ func (m *Metrics) WebhookEndpoints(ctx context.Context, state string, n int64) {
 		return
 	}
 	m.webhookEndpoints.set(ctx, float64(n), state)
+}
+
+// AuditFinding counts something about the audit log that does not agree.
+func (m *Metrics) AuditFinding(ctx context.Context, kind string) {
+	if m == nil {
+		return
+	}
+	m.auditFindings.add(ctx, kind)
+}
+
+// BatchEnded records the end of a batch job's run, with its status and the time since it
+// began first.
+func (m *Metrics) BatchEnded(ctx context.Context, job, status string, took time.Duration) {
+	if m == nil {
+		return
+	}
+	m.batchDuration.record(ctx, took, job, status)
+}
+
+// BatchProcessed counts payments that a batch job has dealt with.
+func (m *Metrics) BatchProcessed(ctx context.Context, job, outcome string, payments int) {
+	if m == nil || payments == 0 {
+		return
+	}
+	m.batchProcessed.addMany(ctx, int64(payments), job, outcome)
+}
+
+// BatchSucceeded sets when the latest run of a batch job succeeded.
+func (m *Metrics) BatchSucceeded(ctx context.Context, job string, at time.Time) {
+	if m == nil {
+		return
+	}
+	m.batchLastSuccess.set(ctx, float64(at.Unix()), job)
+}
+
+// AlertsOpen sets how many alerts of a severity are open.
+func (m *Metrics) AlertsOpen(ctx context.Context, severity string, open int64) {
+	if m == nil {
+		return
+	}
+	m.alertsOpen.set(ctx, float64(open), severity)
+}
+
+// PaymentReconciled counts a payment that was held against its provider.
+func (m *Metrics) PaymentReconciled(ctx context.Context, provider, outcome string) {
+	if m == nil {
+		return
+	}
+	m.reconciledPayments.add(ctx, provider, outcome)
+}
+
+// ReconciliationCall counts a call that reconciliation made to a provider; ProviderCall
+// records it as well.
+func (m *Metrics) ReconciliationCall(ctx context.Context, provider string) {
+	if m == nil {
+		return
+	}
+	m.reconciliationCalls.add(ctx, provider)
+}
+
+// DifferenceFound counts a difference that was opened.
+func (m *Metrics) DifferenceFound(ctx context.Context, provider, kind string) {
+	if m == nil {
+		return
+	}
+	m.differencesFound.add(ctx, provider, kind)
+}
+
+// DifferencesOpen sets how many differences of a kind are open and how old the oldest is;
+// 0 when there is none.
+func (m *Metrics) DifferencesOpen(ctx context.Context, kind string, open int64, oldest time.Duration) {
+	if m == nil {
+		return
+	}
+	m.differencesOpen.set(ctx, float64(open), kind)
+	m.differenceOldest.set(ctx, oldest.Seconds(), kind)
 }

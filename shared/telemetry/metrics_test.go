@@ -38,6 +38,15 @@ func measure(ctx context.Context, m *Metrics) {
 	m.Obligations(ctx, 1, time.Hour)
 	m.ProviderEventsUnapplied(ctx, 2)
 	m.DeliveriesWaiting(ctx, 4)
+	m.BatchEnded(ctx, "settlement", "SUCCEEDED", time.Minute)
+	m.BatchProcessed(ctx, "settlement", "settled", 1000)
+	m.BatchSucceeded(ctx, "settlement", time.Unix(1, 0))
+	m.AlertsOpen(ctx, "critical", 1)
+	m.PaymentReconciled(ctx, "stripe", "agrees")
+	m.ReconciliationCall(ctx, "stripe")
+	m.DifferenceFound(ctx, "stripe", "orphan")
+	m.DifferencesOpen(ctx, "orphan", 1, time.Hour)
+	m.AuditFinding(ctx, "gap")
 }
 
 // Every declared metric must come out of some method, with its declared labels
