@@ -85,7 +85,7 @@ func (e *endpoint) serve(w http.ResponseWriter, r *http.Request) {
 		note.attrs = append(note.attrs, slog.String("route", op.route))
 	}
 	w.Header().Set("Request-Id", telemetry.RequestID(ctx))
-	err := resp.write(w)
+	err := resp.write(w, r)
 	e.record(ctx, r, note, resp.Status, f, err, e.env.Now().Sub(start))
 	if err == nil && resp.After != nil {
 		e.after(ctx, resp.After)

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"maps"
 	"net/http"
 	"strconv"
@@ -18,6 +19,12 @@ type Response struct {
 	Status int
 	Body   []byte
 	Header http.Header
+
+	// Stream writes the body in Body's place, piece by piece, for an answer that is too
+	// large to hold; Header has its Content-Type. The status has left by then, so if it
+	// fails the connection is broken off: half an answer is never taken for the whole.
+	// What can be refused is refused before.
+	Stream func(context.Context, io.Writer) error
 
 	// After runs when the answer has left, still inside the handler, for at most
 	// 600 ms. It is for what the caller need not wait for, publishing above all: the
@@ -57,11 +64,14 @@ func (r *Response) retryAfter(d time.Duration) {
 
 // write sends the answer whole. With Content-Length set and everything flushed, the
 // caller has all of it while After still runs.
-func (r *Response) write(w http.ResponseWriter) error {
+func (r *Response) write(w http.ResponseWriter, req *http.Request) error {
 	h := w.Header()
 	maps.Copy(h, r.Header)
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
+	if r.Stream != nil {
+		return r.stream(w, req)
+	}
 	if len(r.Body) > 0 {
 		h.Set("Content-Type", "application/json")
 		if r.Status >= http.StatusBadRequest {
