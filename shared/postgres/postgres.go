@@ -80,11 +80,13 @@ func Pipeline(ctx context.Context, db DB, b *pgx.Batch) error {
 	return db.SendBatch(ctx, b).Close()
 }
 
-// The SQLSTATEs of the expect_… functions (migration 0003).
+// The SQLSTATEs of Tollgate's own, of the expect_… functions (migration 0003) and of
+// periods that have ended (0008), and some of PostgreSQL's.
 const (
 	KeyTaken        = "TG001"
 	VersionMoved    = "TG002"
 	LeaseLost       = "TG003"
+	PeriodClosed    = "TG004"
 	UniqueViolation = "23505"
 	CheckViolation  = "23514"
 )
