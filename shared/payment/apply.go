@@ -4,6 +4,7 @@ import (
 	"github.com/tollgate/tollgate/shared/event"
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/id"
+	"github.com/tollgate/tollgate/shared/ledger"
 	"github.com/tollgate/tollgate/shared/provider"
 	"github.com/tollgate/tollgate/shared/saga"
 )
@@ -247,9 +248,11 @@ func (d *dossier) applyCapture(f provider.Fact, from string) string {
 	case d.purposeless(from):
 		d.oblige(obligation{provider: from, kind: provider.Refund, reference: f.Reference, amount: f.Amount.Minor, reason: d.lost("captured", from)})
 		d.supersedeVoid(from, f.Reference)
+		d.moved(ledger.Obligation, id.ID{}, f, from)
 		return effectObligation
 	}
 	d.learn(f)
+	d.postCapture(f, from)
 	if d.AuthorizedMinor == 0 {
 		d.AuthorizedMinor = d.AmountMinor // a capture proves its authorization
 	}

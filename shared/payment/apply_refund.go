@@ -48,6 +48,7 @@ func (d *dossier) applyRefund(f provider.Fact, from string) (effect string, refu
 // ended without it. The obligation is done when all of it is back with the payer, and
 // opens again when a refund that had succeeded fails after all.
 func (d *dossier) applyRelease(f provider.Fact, from string) string {
+	d.postRelease(f, from)
 	held := d.held(from, &f)
 	switch {
 	case f.State == provider.StateSucceeded && held <= 0:
@@ -126,6 +127,7 @@ func (d *dossier) refundSucceeded(r *Refund, f provider.Fact) string {
 	if r.Status == RefundSucceeded {
 		return effectConfirmed
 	}
+	d.postRefund(r, f, d.Provider)
 	if !d.units(f, r.AmountMinor) {
 		return effectMismatch // what is reserved stays so until a human has looked
 	}
@@ -163,6 +165,7 @@ func (d *dossier) refundEnded(r *Refund, f provider.Fact, to RefundStatus) strin
 	default:
 		return effectConfirmed
 	}
+	d.postRefundFailed(r, f, d.Provider)
 	d.RefundExcessMinor -= r.AmountMinor - r.CountedMinor
 	r.fail(f.Refusal)
 	r.move(to)

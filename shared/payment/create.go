@@ -9,6 +9,7 @@ import (
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/idempotency"
+	"github.com/tollgate/tollgate/shared/ledger"
 	"github.com/tollgate/tollgate/shared/money"
 	"github.com/tollgate/tollgate/shared/postgres"
 	"github.com/tollgate/tollgate/shared/provider"
@@ -41,6 +42,7 @@ func (s *Service) Create(ctx context.Context, c Caller, req idempotency.Request,
 	idempotency.QueueClaim(b, req, w.saga.ID, p.ID, id.ID{}, now)
 	queueInsertPayment(b, p)
 	queueStart(b, w)
+	ledger.QueueSchedules(b, p.MerchantID, p.Currency, now, &d.schedules)
 	d.audit(b, Source{Actor: w.actor}, auditRow{object: "payment", objectID: p.ID, version: &p.Version, action: "create", delta: delta(nil, p)})
 	s.at(ctx, PointClaiming)
 	if err := postgres.Pipeline(ctx, s.Pool, b); err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/tollgate/tollgate/shared/event"
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/idempotency"
+	"github.com/tollgate/tollgate/shared/ledger"
 	"github.com/tollgate/tollgate/shared/outbox"
 	"github.com/tollgate/tollgate/shared/provider"
 	"github.com/tollgate/tollgate/shared/saga"
@@ -17,13 +18,16 @@ import (
 
 // dossier is all that is known of one payment, held under its row lock or, right
 // after a create, known by construction. Facts are applied to it in memory; write
-// queues everything that came of them: the new version, its audit row, the events
-// and their outbox rows, closed sagas and their answers.
+// queues everything that came of them: the new version, its audit row, the postings, the
+// events and their outbox rows, closed sagas and their answers.
 type dossier struct {
 	*Payment
 	refunds []*Refund
 	sagas   []*saga.Saga // the open ones, and the authorize saga in any state
 	known   []knownFact
+
+	schedules ledger.Schedules // what the merchant pays now, by provider
+	past      []ledger.Posting // what the ledger has of the payment
 
 	now   time.Time
 	newID func() id.ID
@@ -34,6 +38,7 @@ type dossier struct {
 	actions     []string // what happened, for the audit row
 	announce    []announcement
 	facts       []recordedFact
+	postings    []ledger.Posting
 	obligations []obligation
 	discharged  []discharge
 	finished    []finish
@@ -186,6 +191,9 @@ func (d *dossier) write(b *pgx.Batch, src Source) {
 	}
 	for _, f := range d.facts {
 		queueFact(b, d, f, src)
+	}
+	for _, p := range d.postings {
+		ledger.Queue(b, p)
 	}
 	for _, o := range d.obligations {
 		queueObligation(b, d, o)

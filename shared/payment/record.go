@@ -84,14 +84,14 @@ func (s *Service) conduct(ctx context.Context, w work, res provider.Result, know
 //
 // known is the payment as the claim left it, or nil. With it, the record is one
 // round trip: the new rows are computed here, and the database refuses them all if
-// the payment has moved on or the lease is lost. Then, and without it, the payment
-// is read again under its lock.
+// the payment has moved on, the lease is lost or its time is in a period that has ended.
+// Then, and without it, the payment is read again under its lock.
 func (s *Service) record(ctx context.Context, w work, res provider.Result, known *dossier) (a idempotency.Answer, next *work, err error) {
 	// The provider has answered: a caller who went away must not keep it from being written down.
 	ctx = context.WithoutCancel(ctx)
 	if known != nil {
 		a, next, err = s.recordKnown(ctx, w, res, known)
-		if err == nil || !postgres.HasCode(err, postgres.VersionMoved) && !saga.LeaseLost(err) {
+		if err == nil || !postgres.HasCode(err, postgres.VersionMoved) && !postgres.HasCode(err, postgres.PeriodClosed) && !saga.LeaseLost(err) {
 			return a, next, fault.Wrap(err, "record the provider's answer")
 		}
 	}
@@ -148,7 +148,7 @@ func (s *Service) recordKnown(ctx context.Context, w work, res provider.Result, 
 	// The dossier is computed on a copy: if the database refuses, it is as it was.
 	p, held := *d.Payment, *w.saga
 	fresh := s.newDossier(&p)
-	fresh.sagas = []*saga.Saga{&held}
+	fresh.sagas, fresh.schedules = []*saga.Saga{&held}, d.schedules
 	fresh.before()
 	if a, next, err = s.conclude(ctx, b, fresh, w, res); err != nil {
 		return a, nil, err

@@ -15,7 +15,8 @@
 // What a reply, a webhook or a look-up proves comes as facts, and one function,
 // dossier.apply, merges them, under the payment's row lock. A payment is never
 // moved by the absence of an answer: an outcome that is not known stays unknown
-// until the resolver (resolve.go) has proof, which is stored.
+// until the resolver (resolve.go) has proof, which is stored. What money a fact moved is
+// posted to the ledger (post.go), in the transaction that records it.
 //
 // Faults it returns: invalid_request and its siblings for bad values, not_found,
 // invalid_state, operation_in_progress, outcome_unknown, amount_exceeds_available,

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/id"
+	"github.com/tollgate/tollgate/shared/ledger"
 	"github.com/tollgate/tollgate/shared/postgres"
 	"github.com/tollgate/tollgate/shared/saga"
 )
@@ -129,6 +130,8 @@ func (s *Service) load(ctx context.Context, tx pgx.Tx, payment, merchant, sagaID
 		d.known, err = pgx.CollectRows(rows, pgx.RowToStructByName[knownFact])
 		return err
 	})
+	ledger.QueueSchedules(b, p.MerchantID, p.Currency, d.now, &d.schedules)
+	ledger.QueuePostings(b, payment, &d.past)
 	if err := postgres.Pipeline(ctx, tx, b); err != nil {
 		return nil, fault.Wrap(err, "read what is known of the payment")
 	}
