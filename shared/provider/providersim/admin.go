@@ -2,6 +2,7 @@ package providersim
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"time"
@@ -82,6 +83,8 @@ func decodeStrict(r *http.Request, v any) error {
 	d.DisallowUnknownFields()
 	return d.Decode(v)
 }
+
+var errNotTaken = errors.New("the simulated account does not take this amount or currency")
 
 func adminError(w http.ResponseWriter, status int, err error) {
 	writeJSON(w, status, map[string]string{"error": err.Error()})

@@ -100,6 +100,10 @@ func TestOtherProcessesUseTheSimulator(t *testing.T) {
 		AmountMinor int64 `json:"amount_minor"`
 	}
 	wantEqual(t, "paid out", b.sim("POST", "payouts", `{"currency":"jpy"}`, &payout), 200)
+	wantEqual(t, "left by the midnights before", payout.AmountMinor, 0)
+	b.create(payment(5000, "pm_card_visa"))
+	b.clock.Set(b.clock.Now().Add(48 * time.Hour))
+	b.sim("POST", "payouts", `{"currency":"jpy"}`, &payout)
 	wantEqual(t, "amount", payout.AmountMinor, 4820)
 	it := b.transactions.List(&stripe.BalanceTransactionListParams{Payout: stripe.String(payout.Payout)})
 	n := 0

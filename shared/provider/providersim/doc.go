@@ -17,7 +17,7 @@
 //
 // The simulated API is v1 as of 2023-10-16, which is what stripe-go v76 speaks:
 // PaymentIntents (create, confirm, capture, cancel, retrieve, list), refunds
-// (create, retrieve, list), charges, payment methods, balance transactions and
+// (create, retrieve, list), charges, payment methods, balance transactions, payouts and
 // events (retrieve, list), with expand, cursors, filters on created, metadata
 // limits, and errors in Stripe's shapes. Objects have the fields that Stripe's
 // have. What the simulator does not model it refuses as an unknown parameter or
@@ -39,13 +39,17 @@
 //     payment_intent.canceled).
 //   - Events come in no promised order, more than once, and again for three days
 //     until they are answered with a 2xx.
+//   - A dispute is a charge's and names none of the caller's metadata. It takes its
+//     amount and a fee when it is opened, and gives the amount back when it is won;
+//     the fee stays. An inquiry (warning_*) takes nothing. A charge that is disputed
+//     can't be refunded; one that was refunded can be disputed.
 //   - ISK and UGX amounts are multiples of 100, those of three-decimal
 //     currencies multiples of 10, and none is above 99,999,999.
 //
 // The simulator departs from Stripe where a test wants it to: the smallest
 // amount is 1, there is no rate limit but an injected one, keys expire after
-// exactly 24 hours, and the delays of refunds and retries are its own. Disputes,
-// customers, Connect and payment methods other than cards are not there. Error
+// exactly 24 hours, and the delays of refunds and retries are its own.
+// Customers, Connect and payment methods other than cards are not there. Error
 // codes that Stripe does not document are its best guess: amount_too_large for a
 // refund above the charge, and the codes of amounts that a currency can't have.
 //
@@ -89,6 +93,9 @@
 //	                                              requires_action, then insufficient_funds
 //	pm_card_pendingRefund                         succeeds; refunds are pending, then succeed
 //	pm_card_refundFail                            succeeds; refunds succeed, then fail
+//	pm_card_createDispute                         succeeds; is disputed as fraudulent a day later
+//	pm_card_createDisputeProductNotReceived       succeeds; is disputed as product_not_received
+//	pm_card_createDisputeInquiry                  succeeds; has an inquiry
 //	pm_sim_processing                             processing, then succeeds
 //	pm_sim_processingChargeDeclined               processing, then generic_decline
 //
@@ -150,6 +157,24 @@
 // metadata and idempotency key behind it, whatever the caller was told; a test
 // of "exactly once" counts these. Counters counts requests, replays and faults.
 //
+// # Reports
+//
+// Every movement of an account's money stands in its report, with the provider's fee:
+// Stripe's balance transactions, PayPal's transaction search, the items of GoCardless's
+// payouts. Money that is available, and is more than nothing, is paid out every day at
+// midnight UTC. Nobody needs to step the clock for it: the payouts are made when the next
+// request comes, as of their midnight, and no webhook tells of them.
+//
+//	           available             fee, unless the configuration has another
+//	Stripe     two days later        StripeFee, and StripeDisputeFee
+//	PayPal     at once               PayPalFee
+//	GoCardless after PayOutDelay     GoCardlessFee, in tenths of a minor unit
+//
+// Plant makes a report wrong: a movement is missing or doubled, its fee, amount or currency
+// is another, or there is a charge that none of the caller's requests made. Only reports
+// are wrong then; the money moved as Effects has it, and payouts are of that. Planted lists
+// what it came to. Requests for a report are of the operation report.
+//
 // # Other processes
 //
 //	GET  /_sim/plan                the rules in force
@@ -163,5 +188,9 @@
 //	POST /_sim/quiesce             Quiesce
 //	GET  /_sim/3ds/{intent}        the payer's page
 //	POST /_sim/3ds/{intent}        CompleteAuthentication, ?outcome=success or fail
-//	POST /_sim/payouts             PayOut, {"currency": "…"}
+//	POST /_sim/payouts             PayOut, {"currency": "…"}; Stripe alone
+//	POST /_sim/plants              Plant
+//	GET  /_sim/plants              Planted
+//	POST /_sim/disputes            Dispute, of a Complaint; answers {"id": "…"}
+//	POST /_sim/disputes/{id}       Decide, ?outcome=won, lost or escalated
 package providersim

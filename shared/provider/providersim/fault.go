@@ -23,6 +23,7 @@ const (
 	Refund    Operation = "refund"
 	Retrieve  Operation = "retrieve" // read one object
 	List      Operation = "list"     // read several
+	Report    Operation = "report"   // read the movements of the account's money, or its payouts
 
 	// Webhook is not a request: it is the sending of one event. Only the
 	// webhook faults fit it.

@@ -42,13 +42,17 @@ type GoCardlessConfig struct {
 	ConfirmDelay time.Duration // from then until it is confirmed; 0 is 10 minutes
 	PayOutDelay  time.Duration // from then until it is paid out; 0 is a day
 	RefundDelay  time.Duration // until a refund is paid; 0 is 10 minutes
+
+	// Fee is what GoCardless keeps of a payment, in tenths of a minor unit; nil is
+	// GoCardlessFee.
+	Fee func(amountMinor int64, currency string) (tenths int64)
 }
 
 // GoCardless is a simulated GoCardless account that takes Instant Bank Pay payments:
 // an http.Handler that stands where https://api.gocardless.com does. It has billing
 // requests (create, cancel, retrieve, list), billing request flows (create), payments,
-// refunds and events (create where there is such a thing, retrieve, list), with
-// cursors, strict parameters, and errors in GoCardless's shapes. It is safe for
+// refunds, payouts and events (create where there is such a thing, retrieve, list), and
+// the items of payouts, with cursors, strict parameters, and errors in GoCardless's shapes. It is safe for
 // concurrent use.
 //
 // The payer is sent to authorisation_url, a page of the simulator, whose links end
@@ -66,6 +70,8 @@ type GoCardlessConfig struct {
 //   - A webhook carries several events, which state no amounts and no status: the
 //     object must be fetched. Its signature covers no time.
 //   - A refund that was paid may come back.
+//   - A payment is in no report until a payout has it, and its fee is an item of its own
+//     there, of tenths of a penny. What does not fill a penny is rounded in the payout.
 //
 // Faults are asked for as with Stripe, except that no answer is kept under a key:
 // 500_before leaves no trace, and late_500 holds the key like late_drop. The operation
@@ -92,7 +98,9 @@ type GoCardless struct {
 	requests []*gcRequest
 	payments []*gcPayment
 	refunds  []*gcRefund
+	payouts  []*gcPayout
 	events   []*gcEvent
+	book     book
 }
 
 // gcResource is an object that the API can return, and list.
@@ -108,9 +116,15 @@ func NewGoCardless(cfg GoCardlessConfig) *GoCardless {
 	cfg.PayOutDelay = orDefault(cfg.PayOutDelay, 24*time.Hour)
 	cfg.RefundDelay = orDefault(cfg.RefundDelay, 10*time.Minute)
 	s := &GoCardless{cfg: cfg, keys: map[string]*gcKey{}, objects: map[string]gcResource{}}
+	if s.cfg.Fee == nil {
+		s.cfg.Fee = GoCardlessFee
+	}
+	s.book = book{scale: 10, prefix: "PO", name: s.nameLine}
 	s.secret.text = cfg.WebhookSecret
 	s.rig = newRig(rigConfig{now: cfg.Now, keys: cfg.AccessTokens, seed: cfg.Seed, url: cfg.WebhookURL, http: cfg.HTTP, sign: s.sign})
 	s.admin = s.adminMux()
+	plantPages(s.admin, s)
+	disputePages(s.admin, s)
 	s.admin.HandleFunc("GET /_sim/bank/{flow}", s.payerPage)
 	s.admin.HandleFunc("POST /_sim/bank/{flow}", s.payerAdmin)
 	return s

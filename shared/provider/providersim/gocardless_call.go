@@ -46,11 +46,14 @@ var gcRoutes = map[string]gcRoute{
 	"GET billing_requests/{id}": {Retrieve, "", "billing_requests", 200, gcRetrieve[*gcRequest]},
 	"GET payments/{id}":         {Retrieve, "", "payments", 200, gcRetrieve[*gcPayment]},
 	"GET refunds/{id}":          {Retrieve, "", "refunds", 200, gcRetrieve[*gcRefund]},
+	"GET payouts/{id}":          {Retrieve, "", "payouts", 200, gcRetrieve[*gcPayout]},
 	"GET events/{id}":           {Retrieve, "", "events", 200, gcRetrieve[*gcEvent]},
 
 	"GET billing_requests": {List, "", "billing_requests", 200, (*GoCardless).listRequests},
 	"GET payments":         {List, "", "payments", 200, (*GoCardless).listPayments},
 	"GET refunds":          {List, "", "refunds", 200, (*GoCardless).listRefunds},
+	"GET payouts":          {Report, "", "payouts", 200, (*GoCardless).listPayouts},
+	"GET payout_items":     {Report, "", "payout_items", 200, (*GoCardless).listItems},
 	"GET events":           {List, "", "events", 200, (*GoCardless).listEvents},
 }
 
@@ -73,6 +76,9 @@ func (s *GoCardless) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.busy.begin()
 	defer s.busy.end()
+	s.mu.Lock()
+	s.book.settle(s.now())
+	s.mu.Unlock()
 
 	c := &gcCall{requestID: s.ids.next(""), base: origin(r), query: r.URL.Query()}
 	fault, problem := s.admit(c, r)
@@ -131,7 +137,9 @@ func (s *GoCardless) answer(c *gcCall, fault Fault) (reply, Fault) {
 		return reply{}, fault
 	case RateLimited:
 		s.strikes(fault)
-		return c.errorReply(misuse(http.StatusTooManyRequests, "rate_limit_exceeded", "Rate limit exceeded")), Fault{}
+		rep := c.errorReply(misuse(http.StatusTooManyRequests, "rate_limit_exceeded", "Rate limit exceeded"))
+		rep.header.Set("RateLimit-Reset", s.now().Add(rateLimitReset).UTC().Format(http.TimeFormat))
+		return rep, Fault{}
 	case Conflict:
 		s.strikes(fault)
 		return c.errorReply(creationConflict("")), Fault{}

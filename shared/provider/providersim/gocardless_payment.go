@@ -11,6 +11,7 @@ type gcPayment struct {
 	head
 	request  *gcRequest
 	status   string // pending_submission, submitted, confirmed, paid_out, failed, charged_back
+	before   string // the status that a chargeback has changed
 	refunded int64
 	metadata map[string]string
 }
@@ -70,21 +71,24 @@ func (s *GoCardless) confirm(p *gcPayment) {
 	}
 	p.status = "confirmed"
 	s.effect(cause{}, EffectCapture, p.request, p.id, p.request.amount, nil)
+	s.charge(p)
 	s.tell(p.request, p.news("confirmed", "payment_confirmed"))
 	s.later(s.cfg.PayOutDelay, func() { s.conclude(p) })
 }
 
 // conclude pays out, or takes a confirmed payment back.
 func (s *GoCardless) conclude(p *gcPayment) {
+	if p.status != "confirmed" {
+		return // it was charged back before
+	}
 	switch p.request.amount {
 	case GoCardlessFailsLate:
 		p.status = "failed"
+		s.takeBack(moveLateFailure, p)
 		s.effect(cause{}, EffectCaptureReversed, p.request, p.id, p.request.amount, nil)
 		s.tell(p.request, p.news("failed", "bank_account_closed"), p.news("late_failure_settled", "late_failure_settled"))
 	case GoCardlessChargedBack:
-		p.status = "charged_back"
-		s.effect(cause{}, EffectCaptureReversed, p.request, p.id, p.request.amount, nil)
-		s.tell(p.request, p.news("charged_back", "authorisation_disputed"))
+		s.chargeBack(p, "authorisation_disputed")
 	default:
 		p.status = "paid_out"
 		s.tell(p.request, p.news("paid_out", "payment_paid_out"))
@@ -127,6 +131,7 @@ func (s *GoCardless) createRefund(c *gcCall) (any, *gcError) {
 	s.refunds = append(s.refunds, r)
 	p.refunded += r.amount
 	s.effect(c.cause(), EffectRefund, p.request, r.id, r.amount, r.metadata)
+	s.move(moveRefund, p.request, r.id, -r.amount, 0, 0)
 	s.tell(p.request, r.news("created", "refund_created"))
 	s.later(s.cfg.RefundDelay, func() { s.pay(r) })
 	return r.render(), nil
@@ -144,6 +149,7 @@ func (s *GoCardless) bounce(r *gcRefund) {
 	r.status = "bounced"
 	r.payment.refunded -= r.amount
 	s.effect(cause{}, EffectRefundReversed, r.payment.request, r.id, r.amount, r.metadata)
+	s.move(moveRefundFailed, r.payment.request, r.id, r.amount, 0, 0)
 	s.tell(r.payment.request, r.news("funds_returned", "refund_funds_returned"))
 }
 

@@ -233,7 +233,7 @@ func TestGoCardlessAmountsThatFail(t *testing.T) {
 	for amount, want := range map[int]string{
 		providersim.GoCardlessFails:       "failed authorize",
 		providersim.GoCardlessFailsLate:   "failed authorize capture capture_reversed",
-		providersim.GoCardlessChargedBack: "charged_back authorize capture capture_reversed",
+		providersim.GoCardlessChargedBack: "charged_back authorize capture dispute",
 		5001:                              "paid_out authorize capture",
 	} {
 		b := newTill(t)

@@ -1,6 +1,7 @@
 package providersim
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
@@ -38,6 +39,11 @@ type PayPalConfig struct {
 	AuthorizationValid time.Duration // until an authorization expires; 0 is 29 days
 	TokenValid         time.Duration // 0 is 9 hours
 	Delay              time.Duration // until what is pending settles; 0 is 10 minutes
+	ReportDelay        time.Duration // until a movement is in the report; 0 is an hour
+	MaxReport          int           // transactions that a query may find; 0 is 10,000
+
+	// Fee is what PayPal keeps of a captured amount, in PayPal's own units; nil is PayPalFee.
+	Fee func(units int64, currency string) int64
 }
 
 // PayPal is a simulated PayPal account: an http.Handler that stands where
@@ -45,8 +51,10 @@ type PayPalConfig struct {
 //
 // It speaks Orders v2 and Payments v2 for one purchase unit: create, retrieve,
 // authorize and capture of orders; retrieve, capture, void and reauthorize of
-// authorizations; retrieve and refund of captures; retrieve of refunds; access tokens;
-// and the checking of webhook signatures. Its fault plan is that of every simulator: see
+// authorizations; retrieve and refund of captures; retrieve of refunds; retrieve and list
+// of disputes, which Dispute and Decide make; access tokens;
+// the checking of webhook signatures; and the transaction search, which is the report of
+// the account's money. Its fault plan is that of every simulator: see
 // the package comment. The operation of creating an order is Authorize, and that of
 // completing an approved one (authorize or capture) is Confirm.
 //
@@ -88,6 +96,9 @@ type PayPal struct {
 	orders  map[string]*paypalOrder
 	objects map[string]*paypalObject
 	paid    map[string]string // invoice_id of completed orders -> order
+	book    book
+
+	disputes []*paypalDispute
 }
 
 // NewPayPal makes an account without payments. It panics without a clock.
@@ -96,14 +107,22 @@ func NewPayPal(cfg PayPalConfig) *PayPal {
 	cfg.AuthorizationValid = orDefault(cfg.AuthorizationValid, 29*24*time.Hour)
 	cfg.TokenValid = orDefault(cfg.TokenValid, 9*time.Hour)
 	cfg.Delay = orDefault(cfg.Delay, 10*time.Minute)
+	cfg.ReportDelay = orDefault(cfg.ReportDelay, time.Hour)
+	cfg.MaxReport = cmp.Or(cfg.MaxReport, 10_000)
+	if cfg.Fee == nil {
+		cfg.Fee = PayPalFee
+	}
 	p := &PayPal{
 		cfg: cfg, base: strings.TrimRight(cfg.Base, "/"), tokens: map[string]time.Time{}, orders: map[string]*paypalOrder{},
 		objects: map[string]*paypalObject{}, paid: map[string]string{},
 	}
+	p.book = book{scale: 1, prefix: "SIMPAYOUT", name: namePayPalRow}
 	p.keys.records = map[string]*paypalKey{}
 	p.rig = newRig(rigConfig{now: cfg.Now, keys: []string{cfg.ClientSecret}, seed: cfg.Seed, url: cfg.WebhookURL, http: cfg.HTTP, sign: p.sign})
 	p.signer = paypalSignerOf(cfg.Now().Year())
 	p.admin = p.adminMux()
+	plantPages(p.admin, p)
+	disputePages(p.admin, p)
 	p.admin.HandleFunc("GET /_sim/approve/{order}", p.approvePage)
 	p.admin.HandleFunc("POST /_sim/approve/{order}", p.approveAdmin)
 	p.admin.HandleFunc("GET /_sim/ca", func(w http.ResponseWriter, _ *http.Request) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -26,6 +27,7 @@ const (
 // paypalCall is one API request, decoded.
 type paypalCall struct {
 	debugID, key, path, id string
+	query                  url.Values
 	body                   []byte
 	route                  paypalRoute
 	cause                  cause
@@ -56,7 +58,10 @@ var paypalRoutes = map[string]paypalRoute{
 	"GET /v2/payments/authorizations/{id}":              {Retrieve, 0, retrievePayPal("authorization")},
 	"GET /v2/payments/captures/{id}":                    {Retrieve, 0, retrievePayPal("capture")},
 	"GET /v2/payments/refunds/{id}":                     {Retrieve, 0, retrievePayPal("refund")},
+	"GET /v1/customer/disputes":                         {List, 0, (*PayPal).listDisputes},
+	"GET /v1/customer/disputes/{id}":                    {Retrieve, 0, (*PayPal).retrieveDispute},
 	"POST /v1/notifications/verify-webhook-signature":   {Retrieve, 0, (*PayPal).verifySignature},
+	"GET /v1/reporting/transactions":                    {Report, 0, (*PayPal).searchTransactions},
 }
 
 func findPayPalRoute(verb, path string) (paypalRoute, string, bool) {
@@ -91,8 +96,9 @@ func (p *PayPal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if p.base == "" {
 		p.base = origin(r)
 	}
+	p.book.settle(p.now())
 	p.mu.Unlock()
-	c := &paypalCall{debugID: p.ids.next("sim"), path: r.URL.Path, key: r.Header.Get("PayPal-Request-Id")}
+	c := &paypalCall{debugID: p.ids.next("sim"), path: r.URL.Path, query: r.URL.Query(), key: r.Header.Get("PayPal-Request-Id")}
 	c.cause = cause{requestID: c.debugID, key: c.key}
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxRequestBytes+1))
 	if err != nil || len(body) > maxRequestBytes {
@@ -143,6 +149,7 @@ func (p *PayPal) planned(c *paypalCall, r *http.Request, op Operation) (Fault, *
 		rep = paypalInternal().reply()
 	case RateLimited:
 		rep = (&paypalError{status: 429, Name: "RATE_LIMIT_REACHED", Message: "Too many requests. Blocked due to rate limiting."}).reply()
+		rep.header.Set("Retry-After", retryAfter)
 	case Conflict:
 		rep = unprocessable("PREVIOUS_REQUEST_IN_PROGRESS", "A previous request on this resource is currently in progress.").reply()
 	default:

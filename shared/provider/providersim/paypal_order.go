@@ -253,6 +253,7 @@ func (p *PayPal) grant(by cause, b *paypalObject) {
 			p.note(by, EffectAuthorize, b, b.units)
 		}
 		p.note(by, EffectCapture, b, b.units)
+		p.move(moveCharge, b, b.units, p.cfg.Fee(b.units, strings.ToLower(b.order.currency)))
 		p.emitPayment(b, "PAYMENT.CAPTURE.COMPLETED")
 		return
 	}
@@ -357,6 +358,15 @@ func (o *paypalOrder) metadata() map[string]string {
 	return map[string]string{"invoice_id": o.invoiceID, "custom_id": o.customID}
 }
 
+// metadata of an object, over that of its payment.
+func (b *paypalObject) metadata() map[string]string {
+	metadata := b.order.metadata()
+	if b.kind == "refund" {
+		metadata["custom_id"], metadata["refund_invoice_id"] = b.customID, b.invoiceID
+	}
+	return metadata
+}
+
 func (p *PayPal) metadataOf(c *paypalCall) map[string]string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -380,13 +390,9 @@ func (p *PayPal) metadataOf(c *paypalCall) map[string]string {
 
 // note records what was really done. The caller holds the lock.
 func (p *PayPal) note(by cause, kind EffectKind, b *paypalObject, units int64) {
-	metadata := b.order.metadata()
-	if b.kind == "refund" {
-		metadata["custom_id"], metadata["refund_invoice_id"] = b.customID, b.invoiceID
-	}
 	p.rig.note(Effect{
 		Kind: kind, Payment: b.order.id, Object: b.id, AmountMinor: units, Currency: strings.ToLower(b.order.currency),
-		Metadata: metadata, IdempotencyKey: by.key, RequestID: by.requestID, At: p.now(),
+		Metadata: b.metadata(), IdempotencyKey: by.key, RequestID: by.requestID, At: p.now(),
 	})
 }
 

@@ -153,6 +153,9 @@ func (p *PayPal) refundCapture(c *paypalCall) (paypalResult, *paypalError) {
 		return paypalResult{}, unprocessable("CAPTURE_FULLY_REFUNDED", "The capture has already been fully refunded.")
 	case b.status == "DECLINED":
 		return paypalResult{}, unprocessable("REFUND_NOT_ALLOWED", "A declined capture can't be refunded.")
+	case units < left && p.contested(b):
+		return paypalResult{}, unprocessable("CAPTURE_DISPUTED_PARTIAL_REFUND_NOT_ALLOWED", "Refund for an amount less than the remaining "+
+			"transaction amount cannot be processed at this time because of an open dispute on the capture.")
 	case units > left:
 		return paypalResult{}, unprocessable("REFUND_AMOUNT_EXCEEDED", "The refund amount must be less than or equal to the capture amount that has not yet been refunded.")
 	case in.InvoiceID != "" && p.paid[in.InvoiceID] != "":
@@ -165,6 +168,8 @@ func (p *PayPal) refundCapture(c *paypalCall) (paypalResult, *paypalError) {
 	}
 	if b.order.answer == PayPalRefundPending {
 		re.status, re.reason = "PENDING", "ECHECK"
+	} else {
+		p.move(moveRefund, re, -units, 0)
 	}
 	b.showRefunds(p.now())
 	p.note(c.cause, EffectRefund, re, units)
@@ -189,9 +194,11 @@ func (p *PayPal) settleRefund(re *paypalObject) {
 	re.updated = p.now()
 	if re.status == "PENDING" {
 		re.status, re.reason = "COMPLETED", ""
+		p.move(moveRefund, re, -re.units, 0)
 	} else {
 		re.status, re.reason = "FAILED", "ECHECK"
 		p.note(cause{}, EffectRefundReversed, re, re.units)
+		p.move(moveRefundFailed, re, re.units, 0)
 	}
 	re.of.showRefunds(p.now())
 	p.announceRefund(re)

@@ -36,6 +36,9 @@ type StripeConfig struct {
 	// Fee is what Stripe keeps of a captured amount, in the same minor units;
 	// nil is StripeFee.
 	Fee func(amountMinor int64, currency string) int64
+
+	DisputeDelay time.Duration               // until a cardholder who will complain does; 0 is a day
+	DisputeFee   func(currency string) int64 // minor units; nil is StripeDisputeFee
 }
 
 // Stripe is a simulated Stripe account: an http.Handler that stands where
@@ -56,7 +59,9 @@ type Stripe struct {
 	intents      []*intent
 	charges      []*charge
 	refunds      []*refund
+	disputes     []*dispute
 	transactions []*transaction
+	book         book
 	events       []*event
 }
 
@@ -82,6 +87,10 @@ func NewStripe(cfg StripeConfig) *Stripe {
 	if cfg.Fee == nil {
 		cfg.Fee = StripeFee
 	}
+	cfg.DisputeDelay = orDefault(cfg.DisputeDelay, 24*time.Hour)
+	if cfg.DisputeFee == nil {
+		cfg.DisputeFee = StripeDisputeFee
+	}
 	s := &Stripe{cfg: cfg, objects: map[string]resource{}}
 	s.keys.records = map[string]*keyRecord{}
 	s.secrets.active = slices.Clone(cfg.WebhookSecrets)
@@ -92,6 +101,9 @@ func NewStripe(cfg StripeConfig) *Stripe {
 	s.admin.HandleFunc("GET /_sim/3ds/{intent}", s.threeDSPage)
 	s.admin.HandleFunc("POST /_sim/3ds/{intent}", s.threeDSAdmin)
 	s.admin.HandleFunc("POST /_sim/payouts", s.payoutAdmin)
+	plantPages(s.admin, s)
+	disputePages(s.admin, s)
+	s.book = book{scale: 1, prefix: "po_1", name: s.nameTransaction}
 	return s
 }
 
@@ -131,6 +143,10 @@ func (s *Stripe) sign(payload []byte, at time.Time) http.Header {
 
 // newHead names a new object. The caller holds the lock.
 func (s *Stripe) newHead(prefix string) head {
+	return head{id: s.ids.next(prefix), ordinal: s.nextOrdinal(), created: s.now()}
+}
+
+func (s *Stripe) nextOrdinal() int64 {
 	s.ordinal++
-	return head{id: s.ids.next(prefix), ordinal: s.ordinal, created: s.now()}
+	return s.ordinal
 }

@@ -184,10 +184,7 @@ func (s *Stripe) expire(in *intent, ch *charge) {
 // for and that moves nothing.
 func (s *Stripe) capture(by cause, in *intent, amount int64) {
 	ch := in.latest
-	ch.captured = amount
-	in.status, in.capturable, in.received, in.due = succeeded, 0, amount, nil
-	ch.transaction = s.newTransaction("charge", "Payment", ch.id, amount, s.cfg.Fee(amount, in.currency), in.currency)
-	s.effect(by, EffectCapture, in, ch.id, amount, nil)
+	s.take(by, in, amount)
 	if ch.captureBefore.IsZero() {
 		s.emit(by, in, "charge.succeeded", ch.render())
 	} else {
@@ -198,4 +195,20 @@ func (s *Stripe) capture(by cause, in *intent, amount int64) {
 		s.emit(by, in, "charge.refunded", ch.render())
 	}
 	s.emit(by, in, "payment_intent.succeeded", in.render())
+}
+
+// take moves the money of a capture.
+func (s *Stripe) take(by cause, in *intent, amount int64) {
+	ch := in.latest
+	ch.captured = amount
+	in.status, in.capturable, in.received, in.due = succeeded, 0, amount, nil
+	ch.transaction = s.newTransaction(moveCharge, ch.id, in, amount, s.cfg.Fee(amount, in.currency), nil)
+	s.effect(by, EffectCapture, in, ch.id, amount, nil)
+	if complaint := in.method.card.complaint; complaint != nil {
+		s.schedule(s.now().Add(s.cfg.DisputeDelay), func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.dispute(ch, *complaint)
+		})
+	}
 }

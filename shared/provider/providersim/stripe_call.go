@@ -27,6 +27,9 @@ func (s *Stripe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.RunDue(r.Context())
+	s.mu.Lock()
+	s.book.settle(s.now())
+	s.mu.Unlock()
 	s.busy.begin()
 	defer s.busy.end()
 
@@ -129,10 +132,12 @@ func (s *Stripe) answer(c *call, fault Fault) (reply, Fault) {
 		return reply{}, fault
 	case RateLimited:
 		s.strikes(fault)
-		return s.errorReply(&stripeError{
+		rep := s.errorReply(&stripeError{
 			status: http.StatusTooManyRequests, Type: "invalid_request_error", Code: "rate_limit",
 			Message: "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits.",
-		}), Fault{}
+		})
+		rep.header.Set("Retry-After", retryAfter)
+		return rep, Fault{}
 	case Conflict:
 		s.strikes(fault)
 		return s.errorReply(keyInUse(c.key)), Fault{}

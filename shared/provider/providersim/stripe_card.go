@@ -21,6 +21,7 @@ type card struct {
 	authenticate bool // 3-D Secure is asked for
 	processing   bool // decided later
 	refunds      refundFate
+	complaint    *Complaint // of its holder, some time after the capture
 }
 
 type decline struct{ code, declineCode, message string }
@@ -56,11 +57,18 @@ var cards = func() map[string]card {
 		"pm_card_amex":       {brand: "amex", last4: "8431", country: "US"},
 		"pm_card_jcb":        {brand: "jcb", last4: "0505", country: "JP"},
 
-		"pm_card_authenticationRequired":  with(visa, func(c *card) { c.last4, c.authenticate = "3184", true }),
-		"pm_card_threeDSecure2Required":   with(visa, func(c *card) { c.last4, c.authenticate = "3220", true }),
-		"pm_card_threeDSecureRequired":    with(visa, func(c *card) { c.last4, c.authenticate = "3063", true }),
-		"pm_card_pendingRefund":           with(visa, func(c *card) { c.last4, c.refunds = "7726", refundPends }),
-		"pm_card_refundFail":              with(visa, func(c *card) { c.last4, c.refunds = "5126", refundFails }),
+		"pm_card_authenticationRequired": with(visa, func(c *card) { c.last4, c.authenticate = "3184", true }),
+		"pm_card_threeDSecure2Required":  with(visa, func(c *card) { c.last4, c.authenticate = "3220", true }),
+		"pm_card_threeDSecureRequired":   with(visa, func(c *card) { c.last4, c.authenticate = "3063", true }),
+		"pm_card_pendingRefund":          with(visa, func(c *card) { c.last4, c.refunds = "7726", refundPends }),
+		"pm_card_refundFail":             with(visa, func(c *card) { c.last4, c.refunds = "5126", refundFails }),
+		"pm_card_createDispute":          with(visa, func(c *card) { c.last4, c.complaint = "0259", &Complaint{Reason: "fraudulent"} }),
+		"pm_card_createDisputeProductNotReceived": with(visa, func(c *card) {
+			c.last4, c.complaint = "2685", &Complaint{Reason: "product_not_received"}
+		}),
+		"pm_card_createDisputeInquiry": with(visa, func(c *card) {
+			c.last4, c.complaint = "1976", &Complaint{Reason: "product_not_received", Inquiry: true}
+		}),
 		"pm_sim_processing":               with(visa, func(c *card) { c.processing = true }),
 		"pm_sim_processingChargeDeclined": with(visa, func(c *card) { c.processing, c.decline = true, declineOf("chargeDeclined") }),
 		"pm_card_threeDSecureRequiredChargeDeclined": with(visa, func(c *card) {
@@ -97,6 +105,10 @@ func StripeTestCards() map[string]string {
 		switch {
 		case c.decline != nil:
 			does = append(does, "is declined: "+c.decline.declineCode)
+		case c.complaint != nil && c.complaint.Inquiry:
+			does = append(does, "succeeds, then has an inquiry")
+		case c.complaint != nil:
+			does = append(does, "succeeds, then is disputed: "+c.complaint.Reason)
 		case c.refunds == refundPends:
 			does = append(does, "succeeds; refunds are pending, then succeed")
 		case c.refunds == refundFails:

@@ -17,6 +17,7 @@ type charge struct {
 	metadata                   map[string]string
 	transaction                *transaction
 	refunds                    []*refund
+	disputes                   []*dispute
 }
 
 // newCharge makes the intent's next attempt.
@@ -46,7 +47,7 @@ func (ch *charge) render() any {
 		"amount": ch.amount, "amount_captured": ch.captured, "amount_refunded": ch.refunded, "currency": ch.intent.currency,
 		"application": nil, "application_fee": nil, "application_fee_amount": nil, "balance_transaction": nil,
 		"billing_details": billingDetails(), "calculated_statement_descriptor": "SIMULATED", "captured": ch.captured > 0,
-		"customer": nil, "description": orNil(ch.intent.texts["description"]), "destination": nil, "dispute": nil, "disputed": false,
+		"customer": nil, "description": orNil(ch.intent.texts["description"]), "destination": nil, "dispute": nil, "disputed": len(ch.disputes) > 0,
 		"failure_balance_transaction": nil, "failure_code": nil, "failure_message": nil, "fraud_details": object{},
 		"invoice": nil, "metadata": maps.Clone(ch.metadata), "on_behalf_of": nil, "order": nil,
 		"outcome": object{
@@ -60,6 +61,9 @@ func (ch *charge) render() any {
 	}
 	if ch.transaction != nil {
 		o["balance_transaction"] = ch.transaction.id
+	}
+	if n := len(ch.disputes); n > 0 {
+		o["dispute"] = ch.disputes[n-1].id
 	}
 	if ch.decline != nil {
 		o["failure_code"], o["failure_message"] = ch.decline.code, ch.decline.message

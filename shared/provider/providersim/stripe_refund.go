@@ -44,6 +44,9 @@ func (s *Stripe) createRefund(c *call) (any, *stripeError) {
 		return nil, refused("", "", "This uncaptured Charge was created by a PaymentIntent (%s). You must cancel the PaymentIntent to reverse "+
 			"the authorization instead of refunding the Charge directly.", ch.intent.id)
 	}
+	if ch.contested() {
+		return nil, refused("", "charge_disputed", "Charge %s has been charged back; cannot issue a refund.", ch.id)
+	}
 	if ch.refundable() == 0 {
 		return nil, refused("", "charge_already_refunded", "Charge %s has already been refunded.", ch.id)
 	}
@@ -59,7 +62,7 @@ func (s *Stripe) createRefund(c *call) (any, *stripeError) {
 	}
 	s.keepRefund(re)
 	s.effect(re.cause, EffectRefund, ch.intent, re.id, amount, metadata)
-	re.transaction = s.newTransaction("refund", "REFUND FOR PAYMENT", re.id, -amount, 0, ch.intent.currency)
+	re.transaction = s.newTransaction(moveRefund, re.id, ch.intent, -amount, 0, metadata)
 	switch ch.method.card.refunds {
 	case refundPends:
 		re.status = "pending"
@@ -124,7 +127,7 @@ func (s *Stripe) failRefund(re *refund) {
 	defer s.mu.Unlock()
 	re.status = "failed"
 	re.charge.refunded -= re.amount
-	re.failure = s.newTransaction("refund_failure", "REFUND FAILURE", re.id, re.amount, 0, re.charge.intent.currency)
+	re.failure = s.newTransaction(moveRefundFailed, re.id, re.charge.intent, re.amount, 0, re.metadata)
 	s.effect(cause{}, EffectRefundReversed, re.charge.intent, re.id, re.amount, re.metadata)
 	s.emitRefund(re, "charge.refund.updated", "refund.updated", "refund.failed")
 }

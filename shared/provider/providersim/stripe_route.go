@@ -26,12 +26,16 @@ var routes = map[string]route{
 	"GET refunds/{id}":              {Retrieve, "refund", nil, retrieve[*refund]("refund")},
 	"GET payment_methods/{id}":      {Retrieve, "payment_method", nil, retrieve[*method]("PaymentMethod")},
 	"GET balance_transactions/{id}": {Retrieve, "balance_transaction", nil, retrieve[*transaction]("balance transaction")},
+	"GET disputes/{id}":             {Retrieve, "dispute", nil, retrieve[*dispute]("dispute")},
+	"GET payouts/{id}":              {Retrieve, "payout", nil, retrieve[*stripePayout]("payout")},
 	"GET events/{id}":               {Retrieve, "event", nil, retrieve[*event]("event")},
 
 	"GET payment_intents":      {List, "list:payment_intent", pageParams, (*Stripe).listIntents},
 	"GET charges":              {List, "list:charge", append([]string{"payment_intent"}, pageParams...), (*Stripe).listCharges},
 	"GET refunds":              {List, "list:refund", append([]string{"payment_intent", "charge"}, pageParams...), (*Stripe).listRefunds},
-	"GET balance_transactions": {List, "list:balance_transaction", append([]string{"type", "currency", "source", "payout"}, pageParams...), (*Stripe).listTransactions},
+	"GET disputes":             {List, "list:dispute", append([]string{"payment_intent", "charge"}, pageParams...), (*Stripe).listDisputes},
+	"GET payouts":              {Report, "list:payout", append([]string{"status"}, pageParams...), (*Stripe).listPayouts},
+	"GET balance_transactions": {Report, "list:balance_transaction", append([]string{"type", "currency", "source", "payout"}, pageParams...), (*Stripe).listTransactions},
 	"GET events":               {List, "list:event", append([]string{"type", "types"}, pageParams...), (*Stripe).listEvents},
 }
 
@@ -75,6 +79,8 @@ var expansions = map[string]map[string]string{
 	"charge":              {"payment_intent": "payment_intent", "balance_transaction": "balance_transaction", "refunds": "list:refund"},
 	"refund":              {"charge": "charge", "payment_intent": "payment_intent", "balance_transaction": "balance_transaction", "failure_balance_transaction": "balance_transaction"},
 	"balance_transaction": {"source": "source"},
+	"dispute":             {"charge": "charge", "payment_intent": "payment_intent"},
+	"payout":              {"balance_transaction": "balance_transaction"},
 	// What a source is depends on the transaction; these are properties that
 	// a charge and a refund both have.
 	"source": {"payment_intent": "payment_intent", "balance_transaction": "balance_transaction"},

@@ -11,6 +11,12 @@ import (
 // maxRequestBytes bounds what a request may carry.
 const maxRequestBytes = 256 << 10
 
+// rateLimitReset is how long the 429 asks to be left alone.
+const (
+	rateLimitReset = 30 * time.Second
+	retryAfter     = "30"
+)
+
 // reply is what a provider answers, before the network has had its way with it.
 type reply struct {
 	status int
