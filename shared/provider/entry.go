@@ -12,9 +12,8 @@ type EntryKind string
 
 // The kinds.
 const (
-	EntryCharge       EntryKind = "charge"        // a capture
-	EntryReversal     EntryKind = "reversal"      // a capture that failed after all
-	EntryRefund       EntryKind = "refund"        //
+	EntryCharge       EntryKind = "charge" // a capture
+	EntryRefund       EntryKind = "refund"
 	EntryRefundFailed EntryKind = "refund_failed" // a refund that came back
 	EntryDispute      EntryKind = "dispute"       // what a dispute withdrew
 	EntryDisputeWon   EntryKind = "dispute_won"   // what came back of it
@@ -42,14 +41,14 @@ type Entry struct {
 
 	Currency   money.Currency
 	Gross      int64
-	Fee        int64 // what the provider kept of it; negative: gave back
-	Net        int64 // Gross - Fee
+	Fee        int64     // what the provider kept of it; negative: gave back
+	Net        int64     // Gross - Fee
 	PayoutID   string    // "": this page does not say; it takes nothing back that another page said
 	OccurredAt time.Time // the provider's time
 	// AvailableAt is from when it can be paid out; zero if the provider does not say.
 	AvailableAt time.Time
 
-	Raw string // as it was read, masked
+	Raw string // as it was read, masked: a JSON object
 }
 
 // EntryQuery asks for one page of an account's entries: those that occurred from Since

@@ -171,7 +171,7 @@ type Evidence struct {
 // Query asks for the present state of a payment's objects.
 type Query struct {
 	Account   string
-	PaymentID id.ID
+	PaymentID id.ID     // zero: the object of the Reference, which must bear no payment's id
 	Reference string    // the provider's payment object, if it is known
 	Since     time.Time // when the first attempt was made: bounds a listing
 	Until     time.Time // after which it can't have taken effect any more; zero: now
@@ -271,7 +271,7 @@ func (c Capabilities) Type(token string) string {
 	return ""
 }
 
-// Adapter is one provider. Execute and Find never return Go errors: whatever
+// Adapter is one provider. Execute, Find and Entries never return Go errors: whatever
 // happens is classified in the result, with its evidence.
 type Adapter interface {
 	Name() string
@@ -284,6 +284,8 @@ type Adapter interface {
 	// request prove that nothing happened.
 	Execute(ctx context.Context, call Call) Result
 	Find(ctx context.Context, q Query) Finding
+	// Entries reads one page of the provider's own report of the account.
+	Entries(ctx context.Context, q EntryQuery) EntryPage
 	// ParseEvent reads a webhook event whose signature was verified.
 	ParseEvent(body []byte) (Event, error)
 }

@@ -96,6 +96,7 @@ func capabilities() provider.Capabilities {
 		Currencies: currencyList(),
 		MaxAmount:  maxUnits,
 		Units:      Units,
+		ReportLag:  reportLag,
 	}
 }
 

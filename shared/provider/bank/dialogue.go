@@ -141,34 +141,44 @@ func (d *dialogue) list(envelope string, query url.Values, each func(json.RawMes
 		if t := troubleOf(x); t != nil {
 			return listed, t.err
 		}
-		var page map[string]json.RawMessage
-		var elements *[]json.RawMessage
-		var meta struct {
-			Cursors *struct {
-				After *string `json:"after"`
-			} `json:"cursors"`
+		elements, after, err := decodeList(envelope, x.Body)
+		if err != nil {
+			return listed, err
 		}
-		if err := errors.Join(json.Unmarshal(x.Body, &page), json.Unmarshal(orNothing(page[envelope]), &elements), json.Unmarshal(orNothing(page["meta"]), &meta)); err != nil {
-			return listed, fmt.Errorf("not a list: %w", err)
-		}
-		if elements == nil || meta.Cursors == nil {
-			return listed, fmt.Errorf("not a list of %s", envelope)
-		}
-		for _, raw := range *elements {
+		for _, raw := range elements {
 			listed++
 			if enough, err := each(raw); enough || err != nil {
 				return listed, err
 			}
 		}
-		if meta.Cursors.After == nil || *meta.Cursors.After == "" {
+		if after == "" {
 			return listed, nil
 		}
-		if len(*elements) == 0 {
-			return listed, errors.New("a page without elements promises more")
-		}
-		query.Set("after", *meta.Cursors.After)
+		query.Set("after", after)
 	}
 	return listed, fmt.Errorf("the listing has more than %d pages", maxPages)
+}
+
+// decodeList reads one page of a listing; after is the cursor of the next one, if there
+// is one.
+func decodeList(envelope string, body []byte) (elements []json.RawMessage, after string, err error) {
+	var page map[string]json.RawMessage
+	var listed *[]json.RawMessage
+	var meta struct {
+		Cursors *struct {
+			After string `json:"after"`
+		} `json:"cursors"`
+	}
+	if err := errors.Join(json.Unmarshal(body, &page), json.Unmarshal(orNothing(page[envelope]), &listed), json.Unmarshal(orNothing(page["meta"]), &meta)); err != nil {
+		return nil, "", fmt.Errorf("not a list: %w", err)
+	}
+	if listed == nil || meta.Cursors == nil {
+		return nil, "", fmt.Errorf("not a list of %s", envelope)
+	}
+	if len(*listed) == 0 && meta.Cursors.After != "" {
+		return nil, "", errors.New("a page without elements promises more")
+	}
+	return *listed, meta.Cursors.After, nil
 }
 
 // page requests one page, whose content the caller notes as far as it matters.

@@ -10,5 +10,6 @@ var kept = wire.Mask{
 		currency scheme origin resource_type created_at charge_date expires_at
 		billing_request billing_request_flow payment_request payment_request_payment payment refund
 		creditor conflicting_resource_id after before webhook_id
+		amount payout payout_type arrival_date fx_currency exchange_rate
 		tollgate_payment tollgate_merchant tollgate_refund tollgate_obligation tollgate_reason`),
 }

@@ -17,7 +17,7 @@ const listMargin = 5 * time.Minute
 
 // Find reads the present state of a payment's objects: the billing request of the
 // reference, or without one every billing request since shortly before q.Since whose
-// metadata names the payment; what each was fulfilled with, and the refunds of that.
+// metadata names the payment; what each was fulfilled with, its events, and its refunds.
 // A billing request's page can't be looked up, so an authorization that requires the
 // payer's action comes without the address.
 //
@@ -30,8 +30,8 @@ func (a *Adapter) Find(ctx context.Context, q provider.Query) provider.Finding {
 }
 
 func (d *dialogue) find(q provider.Query) (facts []provider.Fact, err error) {
-	if q.PaymentID.IsZero() {
-		return nil, errors.New("a look-up needs the payment's id")
+	if q.PaymentID.IsZero() && q.Reference == "" {
+		return nil, errors.New("a look-up needs the payment's id, or the reference of a billing request without one")
 	}
 	requests, err := d.requestsOf(q)
 	if err != nil {
@@ -41,6 +41,11 @@ func (d *dialogue) find(q provider.Query) (facts []provider.Fact, err error) {
 		s, err := d.storyOf(br)
 		if err != nil {
 			return facts, err
+		}
+		if s.captured() && !s.read {
+			if err := d.history(&s); err != nil {
+				return facts, err
+			}
 		}
 		told, err := s.facts(d.adapter.now())
 		if err != nil {

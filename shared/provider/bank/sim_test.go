@@ -27,12 +27,17 @@ func TestEndings(t *testing.T) {
 	for pence, want := range map[int64]string{
 		providersim.GoCardlessFails:       "authorization.failed GBP 100.01 insufficient_funds",
 		providersim.GoCardlessFailsLate:   "authorization.authorized GBP 100.02, capture.succeeded GBP 100.02, capture.failed GBP 100.02 account_closed",
-		providersim.GoCardlessChargedBack: "authorization.authorized GBP 100.03, capture.succeeded GBP 100.03, capture.failed GBP 100.03 disputed",
+		providersim.GoCardlessChargedBack: "authorization.authorized GBP 100.03, capture.succeeded GBP 100.03, dispute.lost GBP 100.03 authorisation_disputed",
 	} {
 		r, reference := paid(b, pence)
 		b.Advance(48 * time.Hour)
 		facts := b.Find(r, reference)
-		if got := providertest.Facts(facts) + " " + facts[len(facts)-1].Refusal.Code; got != want {
+		last := facts[len(facts)-1]
+		why := last.Reason
+		if last.Refusal != nil {
+			why = last.Refusal.Code
+		}
+		if got := providertest.Facts(facts) + " " + why; got != want {
 			t.Errorf("%d: %s\nwant %s", pence, got, want)
 		}
 	}

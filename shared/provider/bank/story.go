@@ -8,6 +8,7 @@ import (
 
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/provider"
+	"github.com/tollgate/tollgate/shared/provider/wire"
 )
 
 // The statuses of a billing request.
@@ -90,10 +91,37 @@ type story struct {
 	request  *billingRequest
 	transfer *transfer // nil until it is fulfilled
 
-	// Of a transfer that failed; only its events tell.
-	taken bool   // it had been confirmed before
-	cause string // why
+	// What only the events of the transfer tell, once they are read.
+	read       bool
+	taken      bool   // it had been confirmed
+	cause      string // why it failed
+	chargeback chargeback
 }
+
+// chargeback is what became of one. A bank takes the money back at once; nobody can
+// contest that, but the bank may cancel it.
+type chargeback struct {
+	state      provider.State // lost, or won when it was cancelled; empty: there is none
+	reason     string
+	opened, at time.Time
+}
+
+// learn takes an event of the transfer, of which the newest comes first.
+func (c *chargeback) learn(e event) {
+	state := provider.StateWon
+	if e.Action == "charged_back" {
+		state = provider.StateLost
+		if c.opened.IsZero() {
+			c.reason, c.opened = wire.Clip(e.Details.Cause, maxReason), e.CreatedAt.UTC()
+		}
+	}
+	if c.state == "" {
+		c.state, c.at = state, e.CreatedAt.UTC()
+	}
+}
+
+// maxReason bounds what is kept of GoCardless's words.
+const maxReason = 100
 
 // storyOf reads what belongs to a billing request.
 func (d *dialogue) storyOf(br *billingRequest) (story, error) {
@@ -109,15 +137,15 @@ func (d *dialogue) storyOf(br *billingRequest) (story, error) {
 		return s, t.err
 	}
 	if s.transfer.Status == "failed" || s.transfer.Status == "charged_back" {
-		return s, d.ending(&s)
+		return s, d.history(&s)
 	}
 	return s, nil
 }
 
-// ending reads in the events of a failed transfer why it failed, and whether it had
-// been confirmed before.
-func (d *dialogue) ending(s *story) error {
-	s.taken = s.transfer.Status == "charged_back"
+// history reads the events of a transfer: why it failed, whether it had been confirmed
+// before, and what became of a chargeback, which its status forgets when it is cancelled.
+func (d *dialogue) history(s *story) error {
+	s.read, s.taken = true, s.transfer.Status == "charged_back"
 	failed := false
 	listed, err := d.list("events", url.Values{"payment": {s.transfer.ID}, "resource_type": {"payments"}}, func(raw json.RawMessage) (bool, error) {
 		var e event
@@ -127,16 +155,20 @@ func (d *dialogue) ending(s *story) error {
 		switch e.Action {
 		case "confirmed", "paid_out":
 			s.taken = true
-		case "failed", "charged_back":
+		case "failed":
 			failed = true
 			if s.cause == "" { // the newest comes first
 				s.cause = e.Details.Cause
 			}
+		case "charged_back", "chargeback_cancelled":
+			s.chargeback.learn(e)
 		}
 		return false, nil
 	})
-	d.note("events of %s: listed %d, confirmed before %t, cause %.60q", s.transfer.ID, listed, s.taken, s.cause)
-	if err == nil && !failed {
+	d.note("events of %s: listed %d, confirmed before %t, cause %.60q, chargeback %q %.60q", s.transfer.ID, listed, s.taken, s.cause,
+		s.chargeback.state, s.chargeback.reason)
+	silent := s.transfer.Status == "failed" && !failed || s.transfer.Status == "charged_back" && s.chargeback.state == ""
+	if err == nil && silent {
 		err = fmt.Errorf("payment %s is %s, but no event of it says so", s.transfer.ID, s.transfer.Status)
 	}
 	return err
@@ -185,8 +217,8 @@ var transferStates = map[string]provider.State{
 	"failed": provider.StateFailed, "customer_approval_denied": provider.StateFailed, "cancelled": provider.StateCanceled,
 }
 
-// facts are what the story proves: the state of the authorization, and of the capture
-// if the money was ever there. A capture that was lost again is two facts.
+// facts are what the story proves: the state of the authorization, of the capture if the
+// money was ever there, and of a chargeback. A capture that failed after all is two facts.
 func (s story) facts(at time.Time) ([]provider.Fact, error) {
 	f, err := authorizationFact(s.request, at)
 	if err != nil || s.transfer == nil {
@@ -209,8 +241,13 @@ func (s story) facts(at time.Time) ([]provider.Fact, error) {
 	c := f
 	c.Kind, c.State, c.ObjectID = provider.KindCapture, provider.StateSucceeded, s.transfer.ID
 	facts := []provider.Fact{f, c}
-	if s.taken {
+	if s.transfer.Status == "failed" {
 		c.State, c.Refusal = provider.StateFailed, failure(s.cause)
+		return append(facts, c), nil
+	}
+	if b := s.chargeback; b.state != "" {
+		// It has no object of its own: the transfer's name, which has one at most.
+		c.Kind, c.State, c.Reason, c.OpenedAt, c.OccurredAt = provider.KindDispute, b.state, b.reason, b.opened, b.at
 		facts = append(facts, c)
 	}
 	return facts, nil

@@ -19,6 +19,7 @@ type fake struct {
 	name, account string
 	execute       func(context.Context) provider.Result
 	find          func(context.Context) provider.Finding
+	entries       func(context.Context) provider.EntryPage
 	calls         atomic.Int64
 	under, most   atomic.Int64 // way at a time
 }
@@ -46,6 +47,11 @@ func (f *fake) Find(ctx context.Context, _ provider.Query) provider.Finding {
 	return f.find(ctx)
 }
 
+func (f *fake) Entries(ctx context.Context, _ provider.EntryQuery) provider.EntryPage {
+	defer f.count()()
+	return f.entries(ctx)
+}
+
 func fakeCapabilities() provider.Capabilities {
 	windows := map[provider.Step]time.Duration{}
 	for _, step := range steps {
@@ -66,6 +72,9 @@ func approves() *fake {
 		find: func(context.Context) provider.Finding {
 			return provider.Finding{Complete: true, Evidence: provider.Evidence{Status: 200}}
 		},
+		entries: func(context.Context) provider.EntryPage {
+			return provider.EntryPage{OK: true, Evidence: provider.Evidence{Status: 200}}
+		},
 	}
 }
 
@@ -79,6 +88,10 @@ func hangs() *fake {
 	f.find = func(ctx context.Context) provider.Finding {
 		<-ctx.Done()
 		return provider.Finding{Evidence: provider.Evidence{Error: context.Cause(ctx).Error()}}
+	}
+	f.entries = func(ctx context.Context) provider.EntryPage {
+		<-ctx.Done()
+		return provider.EntryPage{Evidence: provider.Evidence{Error: context.Cause(ctx).Error()}}
 	}
 	return f
 }

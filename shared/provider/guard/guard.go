@@ -25,15 +25,18 @@ type Options struct {
 // Guard is an adapter with its limits. It is safe for concurrent use.
 type Guard struct {
 	provider.Adapter
-	o      Options
-	places chan struct{}
+	o       Options
+	places  chan struct{}
+	readers chan struct{} // of reports
 }
 
 var _ provider.Gate = (*Guard)(nil)
 
 // New puts a guard before an adapter.
 func New(adapter provider.Adapter, o Options) *Guard {
-	return &Guard{Adapter: adapter, o: o, places: make(chan struct{}, o.Limits.Concurrency)}
+	return &Guard{
+		Adapter: adapter, o: o, places: make(chan struct{}, o.Limits.Concurrency), readers: make(chan struct{}, reportReaders),
+	}
 }
 
 // Execute makes the call if it may be made now.
@@ -117,10 +120,18 @@ type ending struct {
 	timedOut bool
 }
 
+// foreign refuses what is of another account than the adapter's.
+func (g *Guard) foreign(account string) *refusal {
+	if own := g.Account(); account != own {
+		return &refusal{why: fmt.Sprintf("it is of the account %q, and the credentials here are of %q", account, own)}
+	}
+	return nil
+}
+
 // through makes a call when every limit allows it, within the operation's time.
 func (g *Guard) through(ctx context.Context, account, operation string, call func(context.Context) ending) (timedOut bool, refused *refusal) {
-	if own := g.Account(); account != own {
-		return false, &refusal{why: fmt.Sprintf("it is of the account %q, and the credentials here are of %q", account, own)}
+	if foreign := g.foreign(account); foreign != nil {
+		return false, foreign
 	}
 	ctx, leave, ok := g.take(ctx)
 	if !ok {

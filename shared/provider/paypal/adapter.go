@@ -103,6 +103,7 @@ func capabilities() provider.Capabilities {
 		ManualCapture:  true,
 		PartialCapture: true,
 		RefundWindow:   refundWindow,
+		ReportLag:      reportLag,
 		Currencies:     currencies(),
 		MaxAmount:      largest(2),
 		Units:          Units,

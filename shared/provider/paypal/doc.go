@@ -3,9 +3,10 @@
 //
 // It owns how a step is put to PayPal (job.go, run.go), the access token (token.go),
 // what an answer proves (classify.go), the facts that PayPal's objects state
-// (object.go, fact.go), the look-up (find.go), webhook signatures and events
-// (verify.go, event.go), and the tables of PayPal's currencies and refusals. It has no
-// tables in the database; its only state is a token and the certificates of webhooks.
+// (object.go, fact.go, dispute.go), the look-up (find.go), PayPal's report of the account's money
+// (statement.go), webhook signatures and events (verify.go, event.go), and the tables of
+// PayPal's currencies and refusals. It has no tables in the database; its only state is a
+// token and the certificates of webhooks.
 //
 // # How a step goes
 //
@@ -47,6 +48,14 @@
 // Webhooks are hints. A signature covers no more of the body than its CRC-32, so an
 // event asks for a look-up (LookUp), and what that shows is what counts.
 //
+// # Disputes
+//
+// A case is a fact while it is a claim, for PayPal to decide, and once it is decided. An
+// inquiry, between the buyer and the seller, takes no money. An app sees disputes if that
+// feature is switched on for it at PayPal; without it they are known by the account's
+// report alone.
+//
 // Rules of PayPal's: https://developer.paypal.com/docs/api/orders/v2,
-// /docs/api/payments/v2, /api/rest/reference/idempotency, /api/rest/webhooks.
+// /docs/api/payments/v2, /docs/api/customer-disputes/v1, /docs/api/transaction-search/v1,
+// /api/rest/reference/idempotency, /api/rest/webhooks.
 package paypal

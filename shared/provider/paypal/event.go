@@ -11,8 +11,8 @@ import (
 )
 
 // ParseEvent reads a webhook event whose signature was verified. Facts come from
-// CHECKOUT.ORDER.*, PAYMENT.AUTHORIZATION.*, PAYMENT.CAPTURE.* and PAYMENT.REFUND.*;
-// other events, and those about somebody else's payments on the account, have nothing
+// CHECKOUT.ORDER.*, PAYMENT.AUTHORIZATION.*, PAYMENT.CAPTURE.*, PAYMENT.REFUND.* and
+// CUSTOMER.DISPUTE.*; other events, and those about somebody else's payments on the account, have nothing
 // for us: no facts and no error. An error means that the event could not be understood.
 //
 // The facts are what the event claims, and LookUp says that they are to be asked for.
@@ -67,6 +67,8 @@ func readResource(e *provider.Event, raw json.RawMessage, at time.Time) error {
 		return readPayment(e, raw, func(p *object, f provider.Fact) (provider.Fact, error) {
 			return refundFact(p, f.Reference, at)
 		})
+	case strings.HasPrefix(e.Type, "CUSTOMER.DISPUTE."):
+		return readDispute(e, raw, at)
 	case strings.HasPrefix(e.Type, "PAYMENT.CAPTURE."):
 		return readPayment(e, raw, func(p *object, f provider.Fact) (provider.Fact, error) {
 			return captureFact(p, f.Reference, at, f)

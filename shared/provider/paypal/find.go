@@ -10,7 +10,8 @@ import (
 )
 
 // Find reads the present state of the order of the reference, with its authorizations,
-// captures and refunds. Reading an order is strongly consistent.
+// captures and refunds, and the disputes of what was captured. Reading an order is
+// strongly consistent.
 //
 // Without a reference there is nothing to read, and nothing to find: see the package
 // comment. An order that PayPal knows no more is found as nothing too, for PayPal forgets
@@ -18,8 +19,8 @@ import (
 // window. How long PayPal remembers the others is not documented, and by then its silence
 // could be taken for the absence of a refund.
 func (a *Adapter) Find(ctx context.Context, q provider.Query) provider.Finding {
-	if q.PaymentID.IsZero() {
-		return provider.Finding{Evidence: provider.Evidence{Error: "a look-up needs the payment's id"}}
+	if q.PaymentID.IsZero() && q.Reference == "" {
+		return provider.Finding{Evidence: provider.Evidence{Error: "a look-up needs the payment's id, or the reference of an order without one"}}
 	}
 	if q.Reference == "" {
 		return provider.Finding{Complete: true, Evidence: provider.Evidence{
@@ -45,14 +46,22 @@ func (r *run) find(q provider.Query) ([]provider.Fact, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.ID != r.reference() || o.unit().CustomID != r.job.name() {
+	payment, _, _ := parseCustomID(o.unit().CustomID)
+	if o.ID != r.reference() || payment != q.PaymentID || !payment.IsZero() && o.unit().CustomID != r.job.name() {
 		return nil, fmt.Errorf("order %.40s: %w", o.ID, errForeign)
 	}
 	facts, err := o.facts(r.adapter.now())
 	if err != nil {
 		return nil, err
 	}
-	return facts, sameCurrency(facts)
+	if err := sameCurrency(facts); err != nil {
+		return nil, err
+	}
+	if c := o.capture(); c != nil && !failedCapture(c) && c.Status != "PENDING" {
+		told, err := r.disputes(c.ID)
+		return append(facts, told...), err
+	}
+	return facts, nil
 }
 
 func sameCurrency(facts []provider.Fact) error {

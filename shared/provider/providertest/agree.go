@@ -77,7 +77,7 @@ func eventDisagreements(events []provider.Event, facts []provider.Fact) (all []s
 	slices.Reverse(backward)
 	for _, order := range [][]provider.Fact{claimed, backward} {
 		for _, f := range Merge(order) {
-			if k := known[string(f.Kind)+f.ObjectID]; k.State != f.State || k.Units != f.Units || k.RefundID != f.RefundID || k.PaymentID != f.PaymentID {
+			if k := known[string(f.Kind)+f.ObjectID]; k.State != f.State || k.Units != f.Units || k.RefundID != f.RefundID || k.PaymentID != f.PaymentID && !f.PaymentID.IsZero() {
 				all = append(all, fmt.Sprintf("events told %+v, the look-up shows %+v", f, k))
 			}
 		}

@@ -26,8 +26,13 @@ func Bank() Subject {
 			{Name: "refund: reading the payment", Step: provider.Refund, Operation: providersim.Retrieve, Skip: 1},
 			{Name: "look-up: the billing request", Operation: providersim.Retrieve},
 			{Name: "look-up: the payment", Operation: providersim.Retrieve, Skip: 1},
-			{Name: "look-up: the list of refunds", Operation: providersim.List},
+			{Name: "look-up: the events of the payment", Operation: providersim.List},
+			{Name: "look-up: the list of refunds", Operation: providersim.List, Skip: 1},
 			{Name: "look-up: the list of billing requests", Operation: providersim.List, Unnamed: true},
+		},
+		Reports: []Spot{
+			{Name: reportSpot + "the payouts", Operation: providersim.Report},
+			{Name: reportSpot + "the items of a payout", Operation: providersim.Report, Skip: 1},
 		},
 		Open: func(now func() time.Time) *Account {
 			const credential, secret = "sandbox_conformance", "hush_conformance"
@@ -36,7 +41,8 @@ func Bank() Subject {
 					Now: now, AccessTokens: []string{credential}, WebhookSecret: secret,
 				}),
 				PaymentKey: "tollgate_payment", Credential: credential, Approval: "billing_requests.fulfilled",
-				Moves: map[provider.Step]providersim.EffectKind{provider.Refund: providersim.EffectRefund},
+				Moves:         map[provider.Step]providersim.EffectKind{provider.Refund: providersim.EffectRefund},
+				PayoutMembers: true, ReportFee: func(minor int64) int64 { return (providersim.GoCardlessFee(minor, "gbp") + 5) / 10 },
 				Adapter: func(base, credential, account string) (provider.Adapter, error) {
 					return bank.New(bank.Config{AccessToken: telemetry.Secret(credential), APIBase: base, Account: account}, bank.Options{
 						Now: now, ConnectTimeout: patience, ReadTimeout: patience,

@@ -132,15 +132,24 @@ func (b *Bench) receive(w http.ResponseWriter, r *http.Request) {
 }
 
 // Heard waits for the webhooks under way and returns the events of one payment, in the
-// order in which they came.
+// order in which they came: those that name it, and those that name one of its objects.
 func (b *Bench) Heard(payment id.ID) []provider.Event {
 	b.t.Helper()
 	b.quiet()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var events []provider.Event
+	objects := map[string]bool{}
 	for _, e := range b.events {
 		if e.PaymentID == payment {
+			objects[e.Reference], objects[e.ObjectID] = true, true
+			for _, f := range e.Facts {
+				objects[f.ObjectID] = true
+			}
+		}
+	}
+	var events []provider.Event
+	for _, e := range b.events {
+		if e.PaymentID == payment || e.PaymentID.IsZero() && e.Reference != "" && objects[e.Reference] {
 			events = append(events, e)
 		}
 	}

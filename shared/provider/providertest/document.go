@@ -54,6 +54,9 @@ func Document(reports []Report) []byte {
 	return []byte(strings.TrimRight(d.String(), "\n") + "\n")
 }
 
+// reportSpot begins the names of the requests of which a report is read.
+const reportSpot = "report: "
+
 type document struct{ strings.Builder }
 
 func (d *document) printf(format string, args ...any) { fmt.Fprintf(&d.Builder, format, args...) }
@@ -128,6 +131,7 @@ func (d *document) capabilities(reports []Report) {
 		}
 		return span(c.RefundWindow)
 	})
+	add("reported at last after", func(c provider.Capabilities) string { return span(c.ReportLag) })
 	add("largest amount, minor units", func(c provider.Capabilities) string { return fmt.Sprint(c.MaxAmount) })
 	add("currencies", func(c provider.Capabilities) string {
 		taken := 0
@@ -164,6 +168,9 @@ func span(d time.Duration) string {
 		return ""
 	case d > 48*time.Hour && d%(24*time.Hour) == 0:
 		return fmt.Sprintf("%d days", d/(24*time.Hour))
+	}
+	if d == time.Hour {
+		return "an hour"
 	}
 	return fmt.Sprintf("%d hours", d/time.Hour)
 }
@@ -250,6 +257,9 @@ func (d *document) rows(r Report) {
 			spot, rows = row.Spot, [][]string{{"fault", "first call", "did", "look-up", "then", "ten minutes later", "look-up", "at last"}}
 			if row.First == "" {
 				rows = [][]string{{"fault", "the look-up", "the next one"}}
+				if strings.HasPrefix(spot, reportSpot) {
+					rows = [][]string{{"fault", "the page", "the report, when it was read again"}}
+				}
 			}
 		}
 		if row.First == "" {

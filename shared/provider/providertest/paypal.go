@@ -39,7 +39,13 @@ func PayPal() Subject {
 			{Name: "refund", Step: provider.Refund, Operation: providersim.Refund},
 			{Name: "refund: reading the order", Step: provider.Refund, Operation: providersim.Retrieve},
 			{Name: "look-up: the order", Operation: providersim.Retrieve},
+			{Name: "look-up: the list of disputes", Operation: providersim.List},
+			{Name: "look-up: a dispute", Operation: providersim.Retrieve, Skip: 1, Disputed: true},
 			{Name: "look-up: getting a token", Operation: providersim.Token, Stale: true},
+		},
+		Reports: []Spot{
+			{Name: reportSpot + "the transactions", Operation: providersim.Report},
+			{Name: reportSpot + "getting a token", Operation: providersim.Token, Stale: true},
 		},
 		Open: openPayPal,
 	}
@@ -53,7 +59,8 @@ func openPayPal(now func() time.Time) *Account {
 	}
 	return &Account{
 		Simulator: sim, PaymentKey: "invoice_id", Moves: everyStep, Credential: credential,
-		Approval: "CHECKOUT.ORDER.APPROVED", Expires: 29 * 24 * time.Hour,
+		Approval: "CHECKOUT.ORDER.APPROVED", Expires: 29 * 24 * time.Hour, Contested: true, ReportNames: true, CasesUnnamed: true,
+		ReportFee: func(minor int64) int64 { return providersim.PayPalFee(minor, "jpy") },
 		Adapter: func(base, credential, account string) (provider.Adapter, error) {
 			return paypal.New(paypal.Config{ClientID: app, ClientSecret: telemetry.Secret(credential), APIBase: base, Account: account}, paypal.Options{
 				Now: now, ConnectTimeout: patience, ReadTimeout: patience,

@@ -1,12 +1,15 @@
 package providertest
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 // Run is the whole suite for one subject: its lives, each fault at each request, the
-// webhook faults and the named troubles.
+// webhook faults, the named troubles, the disputes, and the report of the account.
 func Run(t *testing.T, s Subject) Report {
 	t.Helper()
-	all := append(Lives(), Scenarios()...)
+	all := slices.Concat(Lives(), Scenarios(), Disputes(), Statements())
 	report := Report{Name: s.Name, Lives: make([]Lived, len(all))}
 	t.Run("lives", func(t *testing.T) {
 		for i, l := range all {
@@ -32,6 +35,6 @@ func Run(t *testing.T, s Subject) Report {
 			})
 		}
 	})
-	report.Rows = Table(t, s)
+	report.Rows = append(Table(t, s), ReportTable(t, s)...)
 	return report
 }

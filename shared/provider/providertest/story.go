@@ -15,6 +15,8 @@ type story struct {
 	authorized, canceled        bool
 	captured, refunded          int64
 	captures, refunds, reversed int
+	disputed                    int64
+	disputes                    int // that were not won
 }
 
 // told reads the story out of facts, of which the highest of each object counts.
@@ -34,6 +36,9 @@ func told(facts []provider.Fact) story {
 			s.refunded += f.Units
 		case f.Kind == provider.KindRefund && f.State == provider.StateFailed:
 			s.reversed++
+		case f.Kind == provider.KindDispute && f.State != provider.StateWon:
+			s.disputes++
+			s.disputed += f.Units
 		}
 	}
 	return s
@@ -61,6 +66,12 @@ func happened(effects []providersim.Effect) story {
 			s.refunds--
 			s.reversed++
 			s.refunded -= e.AmountMinor
+		case providersim.EffectDispute:
+			s.disputes++
+			s.disputed += e.AmountMinor
+		case providersim.EffectDisputeWon:
+			s.disputes--
+			s.disputed -= e.AmountMinor
 		}
 	}
 	return s
@@ -75,6 +86,9 @@ func disagreements(facts []provider.Fact, effects []providersim.Effect) (all []s
 	}
 	if t.refunds != h.refunds || t.refunded != h.refunded || t.reversed < h.reversed {
 		add("shows %d refunds of %d in all, there are %d of %d", t.refunds, t.refunded, h.refunds, h.refunded)
+	}
+	if t.disputes != h.disputes || t.disputed != h.disputed {
+		add("shows %d disputes of %d in all, there are %d of %d", t.disputes, t.disputed, h.disputes, h.disputed)
 	}
 	if t.authorized && !h.authorized {
 		add("shows an authorization that is not there")
@@ -94,7 +108,8 @@ func isUnderWay(facts []provider.Fact) bool {
 	})
 }
 
-// Merge keeps the highest fact of each object, in the order in which the objects came.
+// Merge keeps the highest fact of each object, or of the highest that exclude each other
+// the latest, in the order in which the objects came.
 func Merge(facts []provider.Fact) (merged []provider.Fact) {
 	at := map[string]int{}
 	for _, f := range facts {
@@ -103,7 +118,7 @@ func Merge(facts []provider.Fact) (merged []provider.Fact) {
 		case !known:
 			at[string(f.Kind)+f.ObjectID] = len(merged)
 			merged = append(merged, f)
-		case f.Rank() > merged[i].Rank():
+		case f.Rank() > merged[i].Rank(), f.Rank() == merged[i].Rank() && f.OccurredAt.After(merged[i].OccurredAt):
 			merged[i] = f
 		}
 	}

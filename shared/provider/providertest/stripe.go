@@ -29,7 +29,13 @@ func Stripe() Subject {
 			{Name: "refund", Step: provider.Refund, Operation: providersim.Refund},
 			{Name: "look-up: the PaymentIntent", Operation: providersim.Retrieve},
 			{Name: "look-up: the list of refunds", Operation: providersim.List},
+			{Name: "look-up: the list of disputes", Operation: providersim.List, Skip: 1, Disputed: true},
 			{Name: "look-up: the list of PaymentIntents", Operation: providersim.List, Unnamed: true},
+		},
+		Reports: []Spot{
+			{Name: reportSpot + "the balance transactions", Operation: providersim.Report},
+			{Name: reportSpot + "the payouts", Operation: providersim.Report, Skip: 1},
+			{Name: reportSpot + "the balance transactions of a payout", Operation: providersim.Report, Skip: 2},
 		},
 		Open: func(now func() time.Time) *Account {
 			const credential, secret = "sk_test_conformance", "whsec_conformance"
@@ -38,7 +44,9 @@ func Stripe() Subject {
 					Now: now, SecretKeys: []string{credential}, WebhookSecrets: []string{secret},
 				}),
 				PaymentKey: "tollgate_payment", Moves: everyStep, Credential: credential,
-				Approval: "payment_intent.amount_capturable_updated", Expires: 7 * 24 * time.Hour,
+				Approval: "payment_intent.amount_capturable_updated", Expires: 7 * 24 * time.Hour, Contested: true,
+				PayoutMembers: true, ReportNames: true,
+				ReportFee: func(minor int64) int64 { return providersim.StripeFee(minor, "jpy") },
 				Adapter: func(base, credential, account string) (provider.Adapter, error) {
 					return stripe.New(stripe.Config{SecretKey: telemetry.Secret(credential), APIBase: base, Account: account}, stripe.Options{
 						Now: now, ConnectTimeout: patience, ReadTimeout: patience,

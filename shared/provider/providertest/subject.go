@@ -17,6 +17,10 @@ type Subject struct {
 	// Spots are the requests that the adapter makes, each in a step that takes it.
 	Spots []Spot
 
+	// Reports are the requests of which a report is read. Only name, operation, skip and
+	// stale count of them.
+	Reports []Spot
+
 	// Lists says that a look-up finds a payment without its reference too.
 	Lists bool
 
@@ -37,6 +41,7 @@ type Spot struct {
 	Age      time.Duration // of the authorization that is captured
 	Stale    bool          // what the adapter keeps of a session has become void before
 	Unnamed  bool          // a look-up that has no reference to go by
+	Disputed bool          // a look-up of a payment that has a dispute
 }
 
 // Way is how a payment is to go. Each provider has its own manner of asking for it.
@@ -84,6 +89,17 @@ type Account struct {
 	// Approval is the type of the event that tells of the payer's approval.
 	Approval string
 
+	// Contested says that a dispute is open until it is decided, may be about a part of a
+	// payment, and may begin as an inquiry. Otherwise it is lost at once.
+	Contested bool
+
+	// PayoutMembers says that the provider's report tells what is in a payout, ReportNames
+	// that it echoes our ids, CasesUnnamed that it names the capture instead of its dispute.
+	PayoutMembers, ReportNames, CasesUnnamed bool
+
+	// ReportFee is what the simulator keeps of a charge.
+	ReportFee func(minor int64) int64
+
 	// Expires is how long an authorization that nobody captures stands; 0: there is none.
 	Expires time.Duration
 }
@@ -99,7 +115,12 @@ type Simulator interface {
 	SetCredentials(...string)
 	OnHang(func())
 	SetWebhook(url string)
+	Dispute(providersim.Complaint) (id string, err error)
+	Decide(id, outcome string) error
+	Effects() []providersim.Effect
 	EffectsFor(key, value string) []providersim.Effect
+	Plant(providersim.Plant) error
+	Planted() []providersim.Planted
 	Counters() map[string]int64
 	NextDue() (time.Time, bool)
 	RunDue(context.Context) int

@@ -202,6 +202,11 @@ func (b *Bench) strikeLookUp(o *observed) {
 	refund := b.Follow(r, reference, provider.Refund, r.Amount.Minor/5)
 	b.First(b.Attempt(refund))
 	b.Advance(time.Hour)
+	if o.spot.Disputed {
+		if _, err := b.Dispute(providersim.Complaint{Payment: reference}); err != nil {
+			b.t.Fatal(err)
+		}
+	}
 	o.request = b.Follow(r, reference, "", r.Amount.Minor)
 	o.before, o.did = b.Did(r), b.Did(r)
 	if o.spot.Stale {

@@ -9,7 +9,10 @@ import (
 	"time"
 
 	stripego "github.com/stripe/stripe-go/v76"
+	"github.com/stripe/stripe-go/v76/balancetransaction"
+	"github.com/stripe/stripe-go/v76/dispute"
 	"github.com/stripe/stripe-go/v76/paymentintent"
+	"github.com/stripe/stripe-go/v76/payout"
 	"github.com/stripe/stripe-go/v76/refund"
 
 	"github.com/tollgate/tollgate/shared/fault"
@@ -28,6 +31,9 @@ const keyWindow = 24 * time.Hour
 type Adapter struct {
 	intents   paymentintent.Client
 	refunds   refund.Client
+	disputes  dispute.Client
+	movements balancetransaction.Client
+	payouts   payout.Client
 	transport *wire.Transport
 	mode      string
 	account   string
@@ -74,6 +80,9 @@ func New(cfg Config, opt Options) (*Adapter, error) {
 	return &Adapter{
 		intents:   paymentintent.Client{B: backend, Key: key},
 		refunds:   refund.Client{B: backend, Key: key},
+		disputes:  dispute.Client{B: backend, Key: key},
+		movements: balancetransaction.Client{B: backend, Key: key},
+		payouts:   payout.Client{B: backend, Key: key},
 		transport: transport,
 		mode:      modeOf(cfg.SecretKey),
 		account:   cmp.Or(cfg.Account, modeOf(cfg.SecretKey)),
@@ -107,6 +116,7 @@ func capabilities() provider.Capabilities {
 		Currencies:     currencies(),
 		MaxAmount:      maxUnits,
 		Units:          Units,
+		ReportLag:      reportLag,
 		Elsewhere:      elsewhere,
 	}
 }

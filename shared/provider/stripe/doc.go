@@ -2,10 +2,11 @@
 // stripe-go v76 and its API version 2023-10-16.
 //
 // It owns how a step is put to Stripe (request.go), what an answer or its silence
-// proves (classify.go), the facts that Stripe's objects state (fact.go), the look-up
-// (find.go), webhook signatures and events (signature.go, event.go), and the tables of
-// Stripe's currency units and decline codes. How bytes travel is provider/wire's. It has
-// no tables in the database and no state of its own.
+// proves (classify.go), the facts that Stripe's objects state (fact.go, dispute.go), the look-up
+// (find.go), Stripe's report of the account's money (statement.go), webhook signatures
+// and events (signature.go, event.go), and the tables of Stripe's currency units and
+// decline codes. How bytes travel is provider/wire's. It has no tables in the database and
+// no state of its own.
 //
 // It never guesses. stripe-go encodes requests and types objects; every decision is
 // made on the raw reply, because the library loses what a truncated or foreign one

@@ -11,8 +11,8 @@ import (
 )
 
 // ParseEvent reads a webhook event whose signature was verified. Facts come from
-// payment_intent.*, refund.*, charge.refund.updated and charge.refunded; an endpoint
-// should be subscribed to the first two families. Other events, and test events for a
+// payment_intent.*, refund.*, charge.dispute.*, charge.refund.updated and charge.refunded;
+// an endpoint should be subscribed to the first three families. Other events, and test events for a
 // live account or the reverse, have nothing for us: no facts and no error. An error
 // means that the event could not be understood.
 func (a *Adapter) ParseEvent(body []byte) (provider.Event, error) {
@@ -89,6 +89,8 @@ func readObject(e *provider.Event, raw json.RawMessage, at time.Time) error {
 		return readIntent(e, raw, at)
 	case strings.HasPrefix(e.Type, "refund."), e.Type == "charge.refund.updated":
 		return readRefund(e, raw, at)
+	case strings.HasPrefix(e.Type, "charge.dispute."):
+		return readDispute(e, raw, at)
 	case e.Type == "charge.refunded":
 		return readCharge(e, raw, at)
 	}

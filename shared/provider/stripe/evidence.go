@@ -13,7 +13,7 @@ var kept = wire.Mask{
 		currency capture_method confirmation_method cancellation_reason
 		payment_intent payment_method latest_charge charge balance_transaction failure_balance_transaction
 		failure_code failure_message failure_reason pending_reason network_status risk_level seller_message
-		brand last4 funding network api_version
+		brand last4 funding network api_version reporting_category source
 		tollgate_payment tollgate_merchant tollgate_refund tollgate_obligation tollgate_reason`),
 	Hidden: wire.Names(`exp_month exp_year`), // cardholder data
 }

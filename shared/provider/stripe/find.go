@@ -27,7 +27,7 @@ const (
 
 // Find reads the present state of a payment's objects: the PaymentIntent of the
 // reference, or without one every PaymentIntent since shortly before q.Since whose
-// metadata names the payment; and the refunds of each. Retrieving and listing are
+// metadata names the payment; and the refunds and disputes of each. Retrieving and listing are
 // strongly consistent at Stripe. Its Search is not, and is never used:
 // https://docs.stripe.com/search#data-freshness
 //
@@ -55,8 +55,8 @@ type search struct {
 }
 
 func (s *search) run() error {
-	if s.query.PaymentID.IsZero() {
-		return errors.New("a look-up needs the payment's id")
+	if s.query.PaymentID.IsZero() && s.query.Reference == "" {
+		return errors.New("a look-up needs the payment's id, or the reference of an object without one")
 	}
 	references := []string{s.query.Reference}
 	if s.query.Reference == "" {
@@ -66,10 +66,17 @@ func (s *search) run() error {
 		}
 	}
 	for _, reference := range references {
-		if err := s.intent(reference); err != nil {
+		disputed, err := s.intent(reference)
+		if err != nil {
 			return err
 		}
 		if err := s.refunds(reference); err != nil {
+			return err
+		}
+		if !disputed {
+			continue
+		}
+		if err := s.disputes(reference); err != nil {
 			return err
 		}
 	}
@@ -108,8 +115,9 @@ func (s *search) list() ([]string, error) {
 	return found, err
 }
 
-// intent retrieves one PaymentIntent and takes its facts.
-func (s *search) intent(reference string) error {
+// intent retrieves one PaymentIntent and takes its facts. The charge that comes along says
+// whether there are disputes to list.
+func (s *search) intent(reference string) (disputed bool, err error) {
 	x := s.get(func(ctx context.Context) error {
 		_, err := s.adapter.intents.Get(reference, &stripego.PaymentIntentParams{
 			Params: stripego.Params{Context: ctx}, Expand: latestCharge(),
@@ -118,21 +126,21 @@ func (s *search) intent(reference string) error {
 	})
 	s.note("%s", kept.Reply(x.Body))
 	if err := x.Failed(); err != nil {
-		return err
+		return false, err
 	}
 	pi, err := decodeIntent(x.Body)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if pi.ID != reference || paymentOf(pi.Metadata) != s.query.PaymentID {
-		return fmt.Errorf("PaymentIntent %s: %w", pi.ID, errForeign)
+		return false, fmt.Errorf("PaymentIntent %s: %w", pi.ID, errForeign)
 	}
 	facts, err := intentFacts(pi, s.adapter.now())
 	if err != nil {
-		return err
+		return false, err
 	}
 	s.facts = append(s.facts, facts...)
-	return nil
+	return pi.LatestCharge != nil && pi.LatestCharge.Disputed, nil
 }
 
 // refunds lists the refunds of one PaymentIntent and takes their facts.
@@ -176,18 +184,11 @@ func (s *search) pages(request func(ctx context.Context, after *string) error, e
 			s.note("%s", kept.Reply(x.Body))
 			return listed, err
 		}
-		var page struct {
-			Object  string             `json:"object"`
-			Data    *[]json.RawMessage `json:"data"`
-			HasMore *bool              `json:"has_more"`
+		elements, more, err := decodeList(x.Body)
+		if err != nil {
+			return listed, err
 		}
-		if err := json.Unmarshal(x.Body, &page); err != nil {
-			return listed, fmt.Errorf("not a list: %w", err)
-		}
-		if page.Object != "list" || page.Data == nil || page.HasMore == nil {
-			return listed, fmt.Errorf("not a list but %.40q", page.Object)
-		}
-		for _, raw := range *page.Data {
+		for _, raw := range elements {
 			last, err := each(raw)
 			if err != nil {
 				return listed, err
@@ -195,14 +196,31 @@ func (s *search) pages(request func(ctx context.Context, after *string) error, e
 			listed++
 			after = &last
 		}
-		if !*page.HasMore {
+		if !more {
 			return listed, nil
-		}
-		if len(*page.Data) == 0 {
-			return listed, errors.New("a page without elements promises more")
 		}
 	}
 	return listed, fmt.Errorf("the listing has more than %d pages", maxPages)
+}
+
+// decodeList reads one page of a listing, strictly enough that nothing else passes for
+// one.
+func decodeList(body []byte) (elements []json.RawMessage, more bool, err error) {
+	var page struct {
+		Object  string             `json:"object"`
+		Data    *[]json.RawMessage `json:"data"`
+		HasMore *bool              `json:"has_more"`
+	}
+	if err := json.Unmarshal(body, &page); err != nil {
+		return nil, false, fmt.Errorf("not a list: %w", err)
+	}
+	if page.Object != "list" || page.Data == nil || page.HasMore == nil {
+		return nil, false, fmt.Errorf("not a list but %.40q", page.Object)
+	}
+	if *page.HasMore && len(*page.Data) == 0 {
+		return nil, false, errors.New("a page without elements promises more")
+	}
+	return *page.Data, *page.HasMore, nil
 }
 
 func (s *search) get(send func(context.Context) error) *wire.Exchange {

@@ -7,9 +7,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stripe/stripe-mock/embedded"
 	"github.com/stripe/stripe-mock/server"
@@ -29,7 +31,8 @@ func stripeMock(t *testing.T) http.Handler {
 	}
 	// Validators take seconds to build; those of other paths are not needed.
 	maps.DeleteFunc(stripes.Paths, func(path spec.Path, _ map[spec.HTTPVerb]*spec.Operation) bool {
-		return !strings.HasPrefix(string(path), "/v1/payment_intents") && !strings.HasPrefix(string(path), "/v1/refunds")
+		kept := []string{"/v1/payment_intents", "/v1/refunds", "/v1/balance_transactions", "/v1/payouts"}
+		return !slices.ContainsFunc(kept, func(prefix string) bool { return strings.HasPrefix(string(path), prefix) })
 	})
 	fixtures, err := server.LoadFixtures(embedded.OpenAPIFixtures, "")
 	if err != nil {
@@ -153,6 +156,13 @@ func TestRequestsFitStripesSpecification(t *testing.T) {
 	err := (&search{adapter: a, ctx: t.Context(), query: byReference}).refunds(ourIn)
 	if last.path != "/v1/refunds" || last.method != http.MethodGet || last.status != http.StatusOK {
 		t.Errorf("the refunds were not listed: %+v, %v", last, err)
+	}
+	for _, cursor := range []string{"", "movements//txn_1", "payouts//", "payouts//po_1", "members/po_1/", "members/po_1/txn_1"} {
+		before := all
+		page := a.Entries(t.Context(), provider.EntryQuery{Account: testMode, Since: noon.Add(-time.Hour), Until: noon, Cursor: cursor})
+		if all != before+1 || page.Evidence.Status != http.StatusOK {
+			t.Errorf("a report from %q: %d requests, %+v", cursor, all-before, page.Evidence)
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"strconv"
 	"sync/atomic"
 	"time"
 )
@@ -57,6 +58,27 @@ func (x *Exchange) Failed() error {
 		return fmt.Errorf("status %d", x.Status)
 	}
 	return nil
+}
+
+// longestRetryAfter bounds what is believed of a header.
+const longestRetryAfter = time.Hour
+
+// RetryAfter is how long the reply asks to be left alone, by Retry-After or by a header
+// of the provider's own that holds a time; 0 if it does not say.
+func (x *Exchange) RetryAfter(now time.Time, own ...string) time.Duration {
+	for _, name := range append([]string{"Retry-After"}, own...) {
+		text := x.Header.Get(name)
+		wait := time.Duration(0)
+		if seconds, err := strconv.Atoi(text); err == nil {
+			wait = time.Duration(min(seconds, int(longestRetryAfter/time.Second))) * time.Second
+		} else if at, err := http.ParseTime(text); err == nil {
+			wait = at.Sub(now)
+		}
+		if wait > 0 {
+			return min(wait, longestRetryAfter)
+		}
+	}
+	return 0
 }
 
 type exchangeKey struct{}
