@@ -47,9 +47,15 @@ func (d *dossier) apply(f provider.Fact, from string) (effect string, err error)
 	case provider.KindAuthorization:
 		effect = d.applyAuthorization(f, from)
 	case provider.KindCapture:
-		effect = d.applyCapture(f, from)
+		if effect, err = d.applyCapture(f, from); err != nil {
+			return "", err
+		}
 	case provider.KindRefund:
 		if effect, refund, err = d.applyRefund(f, from); err != nil {
+			return "", err
+		}
+	case provider.KindDispute:
+		if effect, err = d.applyDispute(f, from); err != nil {
 			return "", err
 		}
 	default:
@@ -64,6 +70,7 @@ func (d *dossier) apply(f provider.Fact, from string) (effect string, err error)
 // recall says whether the fact is old: this very one, or of a state that the object
 // has left behind.
 func (d *dossier) recall(f provider.Fact, from string) (effect string) {
+	fresh := d.knownAs(f, from)
 	for _, k := range d.known {
 		if k.Provider != from || k.ObjectID != f.ObjectID || k.Kind != f.Kind {
 			continue
@@ -71,16 +78,33 @@ func (d *dossier) recall(f provider.Fact, from string) (effect string) {
 		if k.State == f.State {
 			return effectRepeated
 		}
-		if k.Rank >= f.Rank() {
+		if !fresh.supersedes(k) {
 			effect = effectStale
 		}
 	}
 	return effect
 }
 
+// knownAs is the fact as it is remembered.
+func (d *dossier) knownAs(f provider.Fact, from string) knownFact {
+	return knownFact{
+		Provider: from, ObjectID: f.ObjectID, State: f.State, Kind: f.Kind, Rank: f.Rank(), Amount: f.Amount.Minor, OccurredAt: d.timeOf(f),
+	}
+}
+
+// latest is the newest known state of an object; the zero fact if there is none.
+func (d *dossier) latest(from string, kind provider.Kind, object string) (newest knownFact) {
+	for _, k := range d.known {
+		if k.Provider == from && k.Kind == kind && k.ObjectID == object && (newest.State == "" || k.supersedes(newest)) {
+			newest = k
+		}
+	}
+	return newest
+}
+
 func (d *dossier) record(f provider.Fact, from string, refund id.ID, effect string) string {
 	d.facts = append(d.facts, recordedFact{Fact: f, from: from, refundID: refund, effect: effect})
-	d.known = append(d.known, knownFact{Provider: from, ObjectID: f.ObjectID, State: f.State, Kind: f.Kind, Rank: f.Rank(), Amount: f.Amount.Minor})
+	d.known = append(d.known, d.knownAs(f, from))
 	if effect != effectStale && effect != effectConfirmed {
 		d.note("%s.%s", f.Kind, f.State)
 	}
@@ -91,6 +115,10 @@ func (d *dossier) record(f provider.Fact, from string, refund id.ID, effect stri
 // event does not say all that a reply does, and a look-up knows no page for the payer.
 func (d *dossier) complete(f provider.Fact) {
 	switch {
+	case f.Kind == provider.KindDispute:
+		if p := d.dispute(f.ObjectID, d.Provider); p != nil {
+			p.describe(f)
+		}
 	case f.Kind != provider.KindAuthorization:
 	case f.State == provider.StateAuthorized:
 		d.learn(f)
@@ -239,24 +267,24 @@ func (d *dossier) voiding() bool {
 	return s != nil && s.Kind == provider.Void
 }
 
-func (d *dossier) applyCapture(f provider.Fact, from string) string {
+func (d *dossier) applyCapture(f provider.Fact, from string) (effect string, err error) {
 	switch {
 	case f.State == provider.StateFailed && d.counted(f, from):
 		return d.applyReversal(f, from)
 	case f.State != provider.StateSucceeded:
-		return effectConfirmed
+		return effectConfirmed, nil
 	case d.purposeless(from):
 		d.oblige(obligation{provider: from, kind: provider.Refund, reference: f.Reference, amount: f.Amount.Minor, reason: d.lost("captured", from)})
 		d.supersedeVoid(from, f.Reference)
 		d.moved(ledger.Obligation, id.ID{}, f, from)
-		return effectObligation
+		return effectObligation, nil
 	}
 	d.learn(f)
 	d.postCapture(f, from)
 	if d.AuthorizedMinor == 0 {
 		d.AuthorizedMinor = d.AmountMinor // a capture proves its authorization
 	}
-	effect := effectApplied
+	effect = effectApplied
 	if s := d.exclusive(); s != nil && (s.Kind == provider.Capture || s.Kind == provider.Authorize) && !d.units(f, s.AmountMinor) {
 		effect = effectMismatch // recorded all the same: the money has moved
 	}
@@ -284,7 +312,7 @@ func (d *dossier) applyCapture(f provider.Fact, from string) string {
 	}
 	d.FailureCode, d.FailureMessage, d.FailureProviderCode = nil, nil, nil // of a capture that was refused before
 	d.rebook()
-	return effect
+	return effect, nil
 }
 
 // counted reports whether the capture is known to have succeeded before.
@@ -297,20 +325,21 @@ func (d *dossier) counted(f provider.Fact, from string) bool {
 	return false
 }
 
-// applyReversal merges a capture that succeeded and failed after all: a late failure or a
-// chargeback of a bank transfer. The money is gone from the merchant, so it can't be
-// refunded; what became of the sale is for a human to settle.
-func (d *dossier) applyReversal(f provider.Fact, from string) string {
-	d.ReconciliationStatus = ManualReview
+// applyReversal merges a capture that succeeded and failed after all, such as a late failure
+// of a bank transfer. To the merchant it is a dispute that is lost at once: the money is
+// gone, and there is one way to hear of that.
+func (d *dossier) applyReversal(f provider.Fact, from string) (effect string, err error) {
 	if d.purposeless(from) {
+		d.bookStrandedDispute(asDispute(f), from)
 		if d.held(from, &f) <= 0 { // nothing of the payer's is left to give back
 			d.discharged = append(d.discharged, discharge{provider: from, reference: f.Reference, kind: provider.Refund})
 		}
-		return effectReversed
+		return effectReversed, nil
 	}
-	d.DisputedMinor += max(0, min(f.Amount.Minor, d.Refundable()))
-	d.announce = append(d.announce, announcement{event: event.PaymentDisputed})
-	return effectReversed
+	if effect, err = d.applyDispute(asDispute(f), from); effect == effectApplied {
+		effect = effectReversed
+	}
+	return effect, err
 }
 
 func (d *dossier) unannounce(told string) {

@@ -62,38 +62,37 @@ func (d *dossier) applyRelease(f provider.Fact, from string) string {
 }
 
 // held is how much of the payer's money is at a provider, by what is known of its
-// objects: captured, less what refunds have given back. fresh is a fact still to be
-// recorded, or nil.
+// objects: captured, less what refunds and disputes have given back. fresh is a fact still
+// to be recorded, or nil.
 func (d *dossier) held(at string, fresh *provider.Fact) int64 {
 	type object struct {
-		rank   int
-		state  provider.State
-		kind   provider.Kind
-		amount int64
+		kind provider.Kind
+		id   string
 	}
-	latest := map[string]object{}
-	see := func(id string, o object) {
-		if old, ok := latest[id]; !ok || o.rank > old.rank {
-			latest[id] = o
+	latest := map[object]knownFact{}
+	see := func(k knownFact) {
+		o := object{k.Kind, k.ObjectID}
+		if old, ok := latest[o]; !ok || k.supersedes(old) {
+			latest[o] = k
 		}
 	}
 	for _, k := range d.known {
-		if k.Provider != at {
-			continue
+		if k.Provider == at {
+			see(k)
 		}
-		see(k.ObjectID, object{k.Rank, k.State, k.Kind, k.Amount})
 	}
 	if fresh != nil {
-		see(fresh.ObjectID, object{fresh.Rank(), fresh.State, fresh.Kind, fresh.Amount.Minor})
+		see(d.knownAs(*fresh, at))
 	}
 	var held int64
-	for _, o := range latest {
+	for o, k := range latest {
 		switch {
-		case o.state != provider.StateSucceeded:
-		case o.kind == provider.KindCapture:
-			held += o.amount
-		case o.kind == provider.KindRefund:
-			held -= o.amount
+		case o.kind == provider.KindCapture && k.State == provider.StateSucceeded:
+			held += k.Amount
+		case o.kind == provider.KindRefund && k.State == provider.StateSucceeded:
+			held -= k.Amount
+		case o.kind == provider.KindDispute && k.State != provider.StateWon:
+			held -= k.Amount
 		}
 	}
 	return held
@@ -176,7 +175,9 @@ func (d *dossier) refundEnded(r *Refund, f provider.Fact, to RefundStatus) strin
 
 // rebook counts what had no room before, when there is room again.
 func (d *dossier) rebook() {
-	d.DisputedMinor += max(0, min(d.reversed()-d.DisputedMinor, d.Refundable()))
+	for _, p := range d.disputes {
+		d.countDispute(p)
+	}
 	for _, r := range d.refunds {
 		over := r.AmountMinor - r.CountedMinor
 		if over <= 0 || r.Status != RefundSucceeded && r.Status != RefundPending {
@@ -192,19 +193,6 @@ func (d *dossier) rebook() {
 		}
 	}
 	d.refundedInFull()
-}
-
-// reversed is how much was captured and taken back since, by what is known of the
-// provider's objects.
-func (d *dossier) reversed() int64 {
-	var sum int64
-	for _, k := range d.known {
-		f := provider.Fact{Kind: k.Kind, ObjectID: k.ObjectID}
-		if k.Provider == d.Provider && k.Kind == provider.KindCapture && k.State == provider.StateFailed && d.counted(f, d.Provider) {
-			sum += k.Amount
-		}
-	}
-	return sum
 }
 
 // beforeRefunded is the status that a failed refund gives back.

@@ -30,7 +30,7 @@ const insertAudit = `
 // which do not fold.
 type auditRow struct {
 	payment  *Payment
-	object   string // payment or refund
+	object   string // payment, refund or dispute
 	objectID id.ID
 	kind     string // change, intent or refused
 	version  *int64
@@ -68,7 +68,7 @@ func delta[T any](old, new *T) map[string]any {
 // that it does not give back, as "table id". It reads everything there is.
 func AuditMismatches(ctx context.Context, db postgres.DB) ([]string, error) {
 	var wrong []string
-	for _, t := range []struct{ table, object string }{{"transactions", "payment"}, {"refunds", "refund"}} {
+	for _, t := range []struct{ table, object string }{{"transactions", "payment"}, {"refunds", "refund"}, {"disputes", "dispute"}} {
 		rows, err := db.Query(ctx, fmt.Sprintf(foldMismatches, t.table), t.object)
 		if err != nil {
 			return nil, fault.Wrap(err, "fold the audit log of %s", t.table)

@@ -22,9 +22,10 @@ import (
 // events and their outbox rows, closed sagas and their answers.
 type dossier struct {
 	*Payment
-	refunds []*Refund
-	sagas   []*saga.Saga // the open ones, and the authorize saga in any state
-	known   []knownFact
+	refunds  []*Refund
+	disputes []*Dispute
+	sagas    []*saga.Saga // the open ones, and the authorize saga in any state
+	known    []knownFact
 
 	schedules ledger.Schedules // what the merchant pays now, by provider
 	past      []ledger.Posting // what the ledger has of the payment
@@ -35,6 +36,7 @@ type dossier struct {
 
 	oldPayment  *Payment
 	oldRefunds  map[id.ID]Refund
+	oldDisputes map[id.ID]Dispute
 	actions     []string // what happened, for the audit row
 	announce    []announcement
 	facts       []recordedFact
@@ -45,17 +47,25 @@ type dossier struct {
 }
 
 type knownFact struct {
-	Provider string         `db:"provider"`
-	ObjectID string         `db:"object_id"`
-	State    provider.State `db:"state"`
-	Kind     provider.Kind  `db:"kind"`
-	Rank     int            `db:"rank"`
-	Amount   int64          `db:"amount_minor"`
+	Provider   string         `db:"provider"`
+	ObjectID   string         `db:"object_id"`
+	State      provider.State `db:"state"`
+	Kind       provider.Kind  `db:"kind"`
+	Rank       int            `db:"rank"`
+	Amount     int64          `db:"amount_minor"`
+	OccurredAt time.Time      `db:"occurred_at"`
+}
+
+// supersedes reports whether the fact tells of a newer state than another of the same
+// object: a higher one, or of two that exclude each other the later.
+func (k knownFact) supersedes(old knownFact) bool {
+	return k.Rank > old.Rank || k.Rank == old.Rank && k.State != old.State && k.OccurredAt.After(old.OccurredAt)
 }
 
 type announcement struct {
-	event  string
-	refund *Refund
+	event   string
+	refund  *Refund
+	dispute *Dispute
 }
 
 type recordedFact struct {
@@ -115,6 +125,10 @@ func (d *dossier) before() {
 	d.oldRefunds = make(map[id.ID]Refund, len(d.refunds))
 	for _, r := range d.refunds {
 		d.oldRefunds[r.ID] = *r
+	}
+	d.oldDisputes = make(map[id.ID]Dispute, len(d.disputes))
+	for _, p := range d.disputes {
+		d.oldDisputes[p.ID] = *p
 	}
 }
 
@@ -189,6 +203,7 @@ func (d *dossier) write(b *pgx.Batch, src Source) {
 			d.audit(b, src, auditRow{object: "refund", objectID: r.ID, version: &r.Version, action: strings.ToLower(string(r.Status)), delta: delta(&old, r)})
 		}
 	}
+	d.writeDisputes(b, src)
 	for _, f := range d.facts {
 		queueFact(b, d, f, src)
 	}
@@ -226,6 +241,11 @@ func (d *dossier) seal(b *pgx.Batch, src Source) {
 			v := a.refund.View()
 			v.UpdatedAt = d.now.UTC()
 			data.Refund = &v
+		}
+		if a.dispute != nil {
+			v := a.dispute.View()
+			v.UpdatedAt = d.now.UTC()
+			data.Dispute = &v
 		}
 		e := event.Event{
 			ID: d.newID(), Type: a.event, Timestamp: d.now, Data: data,
@@ -272,16 +292,21 @@ const insertFact = `
 	ON CONFLICT (provider, object_id, state) DO NOTHING`
 
 func queueFact(b *pgx.Batch, d *dossier, f recordedFact, src Source) {
-	occurred := f.OccurredAt
-	if occurred.IsZero() {
-		occurred = d.now
-	}
 	currency := strings.ToUpper(f.UnitCurrency)
 	if currency == "" {
 		currency = d.Currency.Code()
 	}
 	b.Queue(insertFact, f.from, f.ObjectID, f.State, d.ID, f.Kind, f.refundID, f.Rank(), f.Amount.Minor, currency,
-		f.effect, src.Name, src.Evidence, occurred, d.now)
+		f.effect, src.Name, src.Evidence, d.timeOf(f.Fact), d.now)
+}
+
+// timeOf is the provider's time of a fact, as far as it states one, and as far as the
+// database keeps it: the log and the row must not differ by less.
+func (d *dossier) timeOf(f provider.Fact) time.Time {
+	if f.OccurredAt.IsZero() {
+		return d.now
+	}
+	return f.OccurredAt.Truncate(time.Microsecond)
 }
 
 func (d *dossier) note(format string, args ...any) {

@@ -19,8 +19,9 @@ import (
 
 func TestObjectsAreAsTheCatalogueHasThem(t *testing.T) {
 	t.Parallel()
-	eventtest.MatchType(t, "Payment", View{}, "refunds", "events", "attempts")
+	eventtest.MatchType(t, "Payment", View{}, "refunds", "disputes", "events", "attempts")
 	eventtest.MatchType(t, "Refund", RefundView{})
+	eventtest.MatchType(t, "Dispute", DisputeView{})
 }
 
 // The catalogue has what is sent, and nothing that will be one day.
@@ -31,7 +32,7 @@ func TestEveryTypeOfThePaymentIsSent(t *testing.T) {
 		t.Fatal(err)
 	}
 	sent := map[string]bool{}
-	constant := regexp.MustCompile(`\bevent\.((?:Payment|Refund)[A-Z]\w*)`)
+	constant := regexp.MustCompile(`\bevent\.((?:Payment|Refund|Dispute)[A-Z]\w*)`)
 	for _, file := range files {
 		if strings.HasSuffix(file, "_test.go") {
 			continue
@@ -45,7 +46,7 @@ func TestEveryTypeOfThePaymentIsSent(t *testing.T) {
 		}
 	}
 	for _, typ := range event.Types() {
-		if typ.Object != "payment" && typ.Object != "refund" {
+		if typ.Object != "payment" && typ.Object != "refund" && typ.Object != "dispute" {
 			continue
 		}
 		name := strings.NewReplacer(".", "", "_", "").Replace(typ.Name)

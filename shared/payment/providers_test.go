@@ -11,6 +11,7 @@ import (
 	"github.com/tollgate/tollgate/shared/event"
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/idempotency"
+	"github.com/tollgate/tollgate/shared/ledger"
 	"github.com/tollgate/tollgate/shared/provider"
 	"github.com/tollgate/tollgate/shared/provider/bank"
 	"github.com/tollgate/tollgate/shared/provider/paypal"
@@ -226,31 +227,28 @@ func TestLifeOfABankTransfer(t *testing.T) {
 }
 
 // A transfer that fails after it was confirmed: the money is gone, and can't be refunded.
+// To the merchant it is a dispute that is lost at once.
 func TestALateFailureOfATransfer(t *testing.T) {
 	t.Parallel()
 	w := newTown(t)
-	in := w.byBank()
-	in.Amount = providersim.GoCardlessChargedBack
-	p := w.state(w.must(w.Create(t.Context(), w.caller, w.key("/v1/payments"), in)))
-	if err := w.bank.CompleteFlow(path.Base(p.NextAction.RedirectURL), "authorise"); err != nil {
-		t.Fatal(err)
-	}
-	w.pass(3*time.Hour, 10*time.Minute)
-	if got := w.get(p); got.Status != Captured {
-		t.Fatalf("confirmed: %+v", got)
-	}
+	p := w.transferred(providersim.GoCardlessFailsLate)
 	w.pass(48*time.Hour, time.Hour)
 	w.hint(p, "bank")
 	got := w.get(p)
-	if got.DisputedAmount != in.Amount || got.RefundableAmount != 0 || got.ReconciliationStatus != ManualReview {
-		t.Errorf("charged back: %+v", got)
+	if got.DisputedAmount != p.Amount || got.RefundableAmount != 0 || got.ReconciliationStatus != Synced {
+		t.Errorf("failed late: %+v", got)
 	}
+	if d := w.disputesOf(p); len(d) != 1 || d[0].Status != DisputeLost || deref(d[0].Reason) != "account_closed" {
+		t.Errorf("failed late: %+v", d)
+	}
+	w.wantAccounts("failed late,", map[ledger.Account]int64{})
 	if _, err := w.refundOf(p, minor(1)); !fault.Is(err, fault.AmountExceeds) {
 		t.Errorf("a refund of money that is gone: %v", err)
 	}
-	if got := w.eventTypes(p); got[len(got)-1] != event.PaymentDisputed {
+	if got := w.eventTypes(p); !slices.Equal(got[len(got)-3:], []string{event.DisputeOpened, event.PaymentDisputed, event.DisputeLost}) {
 		t.Errorf("events: %v", got)
 	}
+	w.counted()
 	w.fold()
 }
 

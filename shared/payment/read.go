@@ -20,7 +20,7 @@ import (
 
 // Expand says which lists come with a payment.
 type Expand struct {
-	Refunds, Events, Attempts bool
+	Refunds, Disputes, Events, Attempts bool
 }
 
 // pendingStep is the open operation of a payment, the exclusive one first.
@@ -73,6 +73,17 @@ func (s *Service) expand(ctx context.Context, payment id.ID, expand Expand, v *V
 				views = append(views, r.View())
 			}
 			v.Refunds = &views
+			return err
+		})
+	}
+	if expand.Disputes {
+		b.Queue(selectDisputes, payment).Query(func(rows pgx.Rows) error {
+			ps, err := pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[Dispute])
+			views := make([]DisputeView, 0, len(ps))
+			for _, p := range ps {
+				views = append(views, p.View())
+			}
+			v.Disputes = &views
 			return err
 		})
 	}

@@ -26,7 +26,8 @@ func TestEveryStatementPrepares(t *testing.T) {
 		insertPayment, updatePayment, insertRefund, updateRefund, selectPayment, lockPayment, selectRefunds, selectFacts,
 		selectSagas, insertAudit, insertFact, insertResponse, insertObligation, dischargeObligation, dueObligations,
 		takeObligation, attemptObligation, obligationGauge, byReference, getPayment, getEvents, getTries, listPayments,
-		fmt.Sprintf(foldMismatches, "transactions"), fmt.Sprintf(foldMismatches, "refunds"),
+		fmt.Sprintf(foldMismatches, "transactions"), fmt.Sprintf(foldMismatches, "refunds"), fmt.Sprintf(foldMismatches, "disputes"),
+		insertDispute, updateDispute, selectDisputes, getDispute, listDisputes,
 	} {
 		if _, err := tx.Prepare(t.Context(), fmt.Sprint("s", i), sql); err != nil {
 			t.Errorf("%v in:%s", err, sql)
@@ -81,6 +82,7 @@ func TestTheDatabaseRefuses(t *testing.T) {
 		"authorizing more than asked":      `UPDATE transactions SET version = version + 1, authorized_minor = 5001`,
 		"changing the audit log":           `UPDATE transaction_audit_log SET actor = 'nobody'`,
 		"deleting from the audit log":      `DELETE FROM transaction_audit_log`,
+		"a dispute without its audit row":  `INSERT INTO disputes (id, transaction_id, merchant_id, version, status, provider, provider_dispute_id, currency, amount_minor, counted_minor, opened_at, created_at, updated_at) SELECT gen_random_uuid(), id, merchant_id, 1, 'OPEN', provider, 'du', currency, 1, 0, created_at, created_at, created_at FROM transactions`,
 		"emptying the audit log":           `TRUNCATE transaction_audit_log`,
 		"emptying a part of it":            `TRUNCATE transaction_audit_log_default`,
 		"changing a part of it":            `UPDATE transaction_audit_log_default SET actor = 'nobody'`,
@@ -280,6 +282,10 @@ func TestFactsInAnyOrder(t *testing.T) {
 				fact(provider.KindRefund, "re1", provider.StateFailed, 200),
 				fact(provider.KindRefund, "re2", provider.StateSucceeded, 500),
 				fact(provider.KindRefund, "re3", provider.StateSucceeded, 400),
+				fact(provider.KindDispute, "du1", provider.StateOpen, 500),
+				fact(provider.KindDispute, "du1", provider.StateWon, 500),
+				fact(provider.KindDispute, "du2", provider.StateLost, 600),
+				fact(provider.KindDispute, "du2", provider.StateOpen, 600),
 			}).Draw(t, "fact")
 			was := *p
 			effect, err := d.apply(f, d.Provider)
@@ -297,8 +303,15 @@ func TestFactsInAnyOrder(t *testing.T) {
 			}
 			if p.RefundedMinor+p.RefundReservedMinor+p.DisputedMinor > p.CapturedMinor || p.CapturedMinor > p.AuthorizedMinor ||
 				p.AuthorizedMinor > p.AmountMinor || p.RefundedMinor < 0 || p.RefundReservedMinor < 0 ||
-				p.RefundExcessMinor < 0 || p.CaptureExcessMinor < 0 {
+				p.RefundExcessMinor < 0 || p.CaptureExcessMinor < 0 || p.DisputedMinor < 0 {
 				t.Fatalf("after %s.%s the amounts are out of bounds: %+v", f.Kind, f.State, p)
+			}
+			var counted int64
+			for _, dispute := range d.disputes {
+				counted += dispute.CountedMinor
+			}
+			if counted != p.DisputedMinor {
+				t.Fatalf("after %s.%s %d are disputed, of which the disputes count %d", f.Kind, f.State, p.DisputedMinor, counted)
 			}
 		}
 	})

@@ -1,7 +1,7 @@
 // Package payment is the core: it moves payments through their lives.
 //
-// It owns the tables transactions, refunds, transaction_audit_log, provider_facts,
-// provider_responses and obligations, and the state machine of payments.
+// It owns the tables transactions, refunds, disputes, transaction_audit_log,
+// provider_facts, provider_responses and obligations, and the state machine of payments.
 //
 // Every operation that touches a provider has three phases, with a durable record
 // between any two, so that a crash at any instant leaves an owner and no doubt

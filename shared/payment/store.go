@@ -80,7 +80,7 @@ const (
 	selectPayment = `SELECT ` + paymentColumns + ` FROM transactions WHERE id = $1 AND ($2::uuid IS NULL OR merchant_id = $2)`
 	lockPayment   = selectPayment + ` FOR NO KEY UPDATE`
 	selectRefunds = `SELECT ` + refundColumns + ` FROM refunds WHERE transaction_id = $1 ORDER BY created_at, id`
-	selectFacts   = `SELECT provider, object_id, state, kind, rank, amount_minor FROM provider_facts
+	selectFacts   = `SELECT provider, object_id, state, kind, rank, amount_minor, occurred_at FROM provider_facts
 		WHERE transaction_id = $1 ORDER BY recorded_at, rank`
 
 	// The authorize saga comes along even when it is done: a create that was
@@ -120,6 +120,10 @@ func (s *Service) load(ctx context.Context, tx pgx.Tx, payment, merchant, sagaID
 	b := &pgx.Batch{}
 	b.Queue(selectRefunds, payment).Query(func(rows pgx.Rows) (err error) {
 		d.refunds, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[Refund])
+		return err
+	})
+	b.Queue(selectDisputes, payment).Query(func(rows pgx.Rows) (err error) {
+		d.disputes, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[Dispute])
 		return err
 	})
 	b.Queue(selectSagas, payment, sagaID).Query(func(rows pgx.Rows) (err error) {

@@ -46,6 +46,7 @@ type View struct {
 
 	// On request only (expand).
 	Refunds  *[]RefundView  `json:"refunds,omitempty"`
+	Disputes *[]DisputeView `json:"disputes,omitempty"`
 	Events   *[]EventView   `json:"events,omitempty"`
 	Attempts *[]AttemptView `json:"attempts,omitempty"`
 }
