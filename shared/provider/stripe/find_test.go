@@ -126,7 +126,12 @@ func TestFind(t *testing.T) {
 			},
 		},
 
-		{name: "no payment", query: provider.Query{Reference: ourIn}, doubt: "needs the payment's id"},
+		{name: "no payment", query: provider.Query{Since: noon}, doubt: "needs the payment's id"},
+		{
+			name: "nobody's", query: provider.Query{Reference: ourIn}, facts: captured,
+			routes: routes{getOurs: string(intentIn("succeeded").with(fields{"metadata": fields{}}).bytes()), listRefunds: list(false)},
+		},
+		{name: "somebody's", query: provider.Query{Reference: ourIn}, doubt: "does not name the payment", routes: routes{getOurs: string(intentIn("succeeded").bytes())}},
 		{name: "no time", query: provider.Query{PaymentID: ourPayment}, doubt: "needs a time"},
 		{name: "not found", query: byReference, doubt: "status 404", routes: routes{}},
 		{name: "refunds not found", query: byReference, facts: captured, doubt: "status 404", routes: routes{getOurs: string(intentIn("succeeded").bytes())}},
