@@ -147,7 +147,7 @@ func (d *dossier) approved() bool {
 // A payment that has left a provider is known there by the facts of its object.
 const byReference = `
 	SELECT id FROM transactions WHERE provider_transaction_id = $2 AND provider = $1
-	UNION SELECT transaction_id FROM provider_facts WHERE provider = $1 AND object_id = $2`
+	UNION SELECT transaction_id FROM provider_facts WHERE provider = $1 AND object_id = $2 AND transaction_id IS NOT NULL`
 
 func (s *Service) byReference(ctx context.Context, providerName, reference string) (id.ID, error) {
 	var payment id.ID

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/id"
+	"github.com/tollgate/tollgate/shared/money"
 	"github.com/tollgate/tollgate/shared/postgres"
 	"github.com/tollgate/tollgate/shared/provider"
 	"github.com/tollgate/tollgate/shared/saga"
@@ -49,15 +50,17 @@ func (d *dossier) supersedeVoid(from, reference string) {
 	d.discharged = append(d.discharged, discharge{provider: from, reference: reference, kind: provider.Void})
 }
 
-// An object that comes back to life opens its obligation again.
+// An object that comes back to life opens its obligation again; one that was taken for an
+// orphan's has its payment now.
 const insertObligation = `
 	INSERT INTO obligations (id, transaction_id, merchant_id, provider, account, reference, kind, amount_minor, currency,
 		reason, state, tries, due_at, attempt, opened_at)
 	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'open', 0, $11, 0, $11)
 	ON CONFLICT (provider, reference, kind) DO UPDATE
 		SET state = 'open', reason = excluded.reason, amount_minor = excluded.amount_minor, due_at = excluded.due_at,
+		    transaction_id = excluded.transaction_id, merchant_id = excluded.merchant_id, account = excluded.account,
 		    closed_at = NULL, proof_id = NULL
-		WHERE obligations.state = 'done'`
+		WHERE obligations.state <> 'open'`
 
 func queueObligation(b *pgx.Batch, d *dossier, o obligation) {
 	b.Queue(insertObligation, d.newID(), d.ID, d.MerchantID, o.provider, d.accountAt(o.provider), o.reference, o.kind,
@@ -85,10 +88,12 @@ type openObligation struct {
 	Request       *provider.Request `db:"request"`
 	SentAt        *time.Time        `db:"sent_at"`
 	OpenedAt      time.Time         `db:"opened_at"`
+	Currency      money.Currency    `db:"currency"`
+	EchoedPayment id.ID             `db:"echoed_payment"` // of an orphan, which has no payment of ours
 }
 
 const obligationColumns = `id, transaction_id, provider, account, reference, kind, amount_minor, tries, attempt, request,
-	sent_at, opened_at`
+	sent_at, opened_at, currency, echoed_payment`
 
 const dueObligations = `SELECT ` + obligationColumns + ` FROM obligations
 	WHERE state = 'open' AND due_at <= $1 ORDER BY due_at LIMIT $2`
@@ -125,6 +130,9 @@ func (s *Service) Discharge(ctx context.Context, obligationID id.ID) error {
 	adapter := s.Providers[o.Provider]
 	if adapter == nil {
 		return fault.New(fault.Internal, "obligation %s names the provider %q, which is not configured", o.ID, o.Provider)
+	}
+	if o.TransactionID.IsZero() {
+		return s.dischargeOrphan(ctx, o, adapter)
 	}
 	found := adapter.Find(ctx, provider.Query{Account: o.Account, Reference: o.Reference, PaymentID: o.TransactionID, Since: o.OpenedAt})
 	left, err := s.dischargeBy(ctx, o, "lookup", "", provider.Result{Outcome: provider.Unknown, Facts: found.Facts, Evidence: found.Evidence})

@@ -1,0 +1,144 @@
+package reconcile
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tollgate/tollgate/shared/payment"
+	"github.com/tollgate/tollgate/shared/provider/providersim"
+)
+
+// lost loses the reply to the next capture, which the provider makes all the same.
+func (r *rig) lost(op providersim.Operation) {
+	r.t.Helper()
+	check(r.t, r.stripe.Inject(providersim.Rule{Operation: op, Fault: providersim.Fault{Kind: providersim.DropAfter}}))
+}
+
+func TestAnAuthorizationThatTheProviderLetGoOfFollows(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	p := r.card(5000, "manual")
+	r.advance(8 * 24 * time.Hour) // it expires there after 7 days, and the webhook is lost
+	r.want(p, payment.Authorized)
+	report := r.reconcileOnce()["stripe"]
+	r.want(p, payment.Canceled)
+	if report.Checked[payment.Followed] != 1 || report.Calls == 0 {
+		t.Errorf("report %+v", report)
+	}
+	if got := r.text(`SELECT outcome FROM payment_reconciliations`); got != "followed" {
+		t.Errorf("outcome %q", got)
+	}
+}
+
+func TestYoungPaymentsAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.card(5000, "manual")
+	r.card(5000, "automatic")
+	r.advance(14 * time.Minute)
+	if report := r.reconcileOnce()["stripe"]; len(report.Checked) != 0 {
+		t.Errorf("checked too early: %v", report.Checked)
+	}
+	r.advance(2 * time.Minute)
+	if report := r.reconcileOnce()["stripe"]; report.Checked[payment.Agrees] != 1 {
+		t.Errorf("of an authorized and a captured one: %v", report.Checked)
+	}
+	if n := r.text(`SELECT count(*)::text FROM provider_responses WHERE operation = 'lookup'`); n != "0" {
+		t.Errorf("%s replies are kept of checks that showed nothing new", n)
+	}
+	if report := r.reconcileOnce()["stripe"]; len(report.Checked) != 0 {
+		t.Errorf("checked again at once: %v", report.Checked)
+	}
+	r.advance(time.Hour)
+	if report := r.reconcileOnce()["stripe"]; report.Checked[payment.Agrees] != 1 {
+		t.Errorf("not checked again an hour later: %v", report.Checked)
+	}
+}
+
+func TestAPaymentUnderALiveLeaseIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	p := r.card(5000, "manual")
+	r.lost(providersim.Capture)
+	r.capture(p)
+	r.advance(20 * time.Minute)
+	r.exec(`UPDATE transaction_saga SET state = 'leased', lease_token = $1, lease_until = $2, due_at = NULL WHERE kind = 'capture'`,
+		r.NewID(), r.Now().Add(10*time.Second))
+	calls := r.stripe.Counters()["retrieve.requests"]
+	report := r.reconcileOnce()["stripe"]
+	r.want(p, payment.Authorized)
+	if report.Checked[payment.Leased] == 0 || len(report.Checked) > 1 || r.stripe.Counters()["retrieve.requests"] != calls {
+		t.Errorf("report %+v", report)
+	}
+	r.advance(11 * time.Second) // its worker is dead
+	r.reconcileOnce()
+	r.want(p, payment.Captured)
+	if got := r.text(`SELECT state || ' ' || outcome || ' ' || rule FROM transaction_saga WHERE kind = 'capture'`); got != "done approved lookup" {
+		t.Errorf("the saga is %s", got)
+	}
+}
+
+func TestAPaymentThatIsContradictedIsForAHuman(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	p := r.card(5000, "automatic")
+	r.exec(`UPDATE provider_facts SET amount_minor = 4999 WHERE kind = 'capture'`)
+	check(t, r.Payments.Question(t.Context(), p.ID, "test"))
+	if got := r.get(p); got.ReconciliationStatus != payment.PendingReconciliation {
+		t.Fatalf("questioned: %s", got.ReconciliationStatus)
+	}
+	report := r.reconcileOnce()["stripe"]
+	if got := r.get(p); got.ReconciliationStatus != payment.ManualReview || got.Status != payment.Captured || report.Checked[payment.Disagrees] != 1 {
+		t.Errorf("contradicted: %s %s, %+v", got.Status, got.ReconciliationStatus, report)
+	}
+}
+
+func TestAPaymentThatIsQuestionedAndAgreesIsSynced(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	p := r.card(5000, "automatic")
+	check(t, r.Payments.Question(t.Context(), p.ID, "test"))
+	check(t, r.Payments.Question(t.Context(), p.ID, "test")) // and again, which is nothing new
+	r.reconcileOnce()
+	if got := r.get(p); got.ReconciliationStatus != payment.Synced || got.Version != 4 {
+		t.Errorf("%s, version %d", got.ReconciliationStatus, got.Version)
+	}
+	if wrong, err := payment.AuditMismatches(t.Context(), r.Pool); err != nil || len(wrong) > 0 {
+		t.Errorf("the log does not fold: %v %v", wrong, err)
+	}
+}
+
+// What the provider does not answer concludes nothing, and the provider is left alone.
+func TestNothingIsConcludedFromSilence(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for range 5 {
+		r.card(5000, "manual")
+	}
+	r.advance(20 * time.Minute)
+	check(t, r.stripe.SetPlan(providersim.Plan{Rules: []providersim.Rule{{Operation: providersim.Retrieve, Fault: providersim.Fault{Kind: providersim.HTMLBefore}}}}))
+	before := r.text(`SELECT sum(version)::text FROM transactions`)
+	report := r.reconcileOnce()["stripe"]
+	if report.Checked[payment.Unanswered] != silences || report.Stopped == "" {
+		t.Errorf("report %+v", report)
+	}
+	if after := r.text(`SELECT sum(version)::text FROM transactions`); after != before {
+		t.Error("payments have changed")
+	}
+}
+
+func TestARunIsBoundedAndTheNextGoesOn(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.Settings.Payments = 2
+	for range 5 {
+		r.card(5000, "manual")
+	}
+	r.advance(20 * time.Minute)
+	for run, want := range []string{"2", "4", "5"} {
+		r.reconcileOnce()
+		if got := r.text(`SELECT count(*)::text FROM payment_reconciliations`); got != want {
+			t.Errorf("after run %d: %s were checked, want %s", run+1, got, want)
+		}
+	}
+}
