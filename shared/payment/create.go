@@ -93,7 +93,8 @@ func (s *Service) begin(p *Payment, step provider.Step, amount int64, refund id.
 	}
 	if step == provider.Authorize {
 		r.AutoCapture = p.CaptureMethod == Automatic
-		r.PaymentMethod, r.ReturnURL, r.Description = p.PaymentMethod, deref(p.ReturnURL), deref(p.Description)
+		personal := deref(p.Personal)
+		r.PaymentMethod, r.ReturnURL, r.Description = p.PaymentMethod, personal.ReturnURL, personal.Description
 	}
 	return work{
 		saga: sg, token: sg.LeaseToken, provider: sg.Provider, attempt: provider.NewAttempt(sg.ID, 1, r, now), first: true,
@@ -151,12 +152,9 @@ func (s *Service) newPayment(c Caller, in CreateParams, currency money.Currency,
 		ID: s.NewID(), MerchantID: c.MerchantID, Version: 1, Status: Pending, ReconciliationStatus: Synced,
 		Currency: currency, AmountMinor: in.Amount, CaptureMethod: CaptureMethod(in.CaptureMethod),
 		PaymentMethod: to.PaymentMethod, Provider: to.Provider, ProviderAccount: to.Account, Route: route,
-		MerchantReference: optional(in.MerchantReference), Description: optional(in.Description), Metadata: in.Metadata,
-		ReturnURL: optional(in.ReturnURL), ExpiresAt: now.Add(time.Duration(expires) * time.Second),
+		MerchantReference: optional(in.MerchantReference), ExpiresAt: now.Add(time.Duration(expires) * time.Second),
 		CreatedAt: now, UpdatedAt: now,
 	}
-	if p.Metadata == nil {
-		p.Metadata = map[string]string{}
-	}
+	p.PersonalDataID, p.Personal = PersonalData{Description: in.Description, Metadata: in.Metadata, ReturnURL: in.ReturnURL}.keep(s.NewID)
 	return p
 }

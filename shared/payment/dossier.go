@@ -195,7 +195,7 @@ func (d *dossier) write(b *pgx.Batch, src Source) {
 		switch {
 		case !existed:
 			r.Version, r.UpdatedAt = 1, d.now
-			queueInsertRefund(b, r)
+			queueInsertRefund(b, d.Payment, r)
 			d.audit(b, src, auditRow{object: "refund", objectID: r.ID, version: &r.Version, action: "create", delta: delta(nil, r)})
 		case len(delta(&old, r)) > 0:
 			r.Version, r.UpdatedAt = old.Version+1, d.now

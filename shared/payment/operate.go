@@ -92,9 +92,10 @@ func (s *Service) Refund(ctx context.Context, c Caller, req idempotency.Request,
 		}
 		r := &Refund{
 			ID: s.NewID(), TransactionID: d.ID, MerchantID: d.MerchantID, Status: RefundPending, Origin: "merchant",
-			Currency: d.Currency, AmountMinor: amount, CountedMinor: amount, Reason: optional(in.Reason),
+			Currency: d.Currency, AmountMinor: amount, CountedMinor: amount,
 			Provider: d.Provider, CreatedAt: d.now,
 		}
+		r.PersonalDataID, r.Personal = PersonalData{Reason: in.Reason}.keep(s.NewID)
 		d.refunds = append(d.refunds, r)
 		d.RefundReservedMinor += amount // reserved first: what is not there can't be promised twice
 		d.note("refund.reserved")

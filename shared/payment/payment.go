@@ -87,9 +87,8 @@ type Payment struct {
 	ProviderTransactionID *string              `db:"provider_transaction_id"`
 	Route                 *Route               `db:"route"` // never changed in place: a former version shares it
 	MerchantReference     *string              `db:"merchant_reference"`
-	Description           *string              `db:"description"`
-	Metadata              map[string]string    `db:"metadata"`
-	ReturnURL             *string              `db:"return_url"`
+	PersonalDataID        *id.ID               `db:"personal_data_id"`
+	Personal              *PersonalData        `db:"personal"` // not of the row; nil: none, or erased
 	NextAction            *provider.NextAction `db:"next_action"`
 	FailureCode           *string              `db:"failure_code"`
 	FailureMessage        *string              `db:"failure_message"`
@@ -147,7 +146,8 @@ type Refund struct {
 	Currency            money.Currency `db:"currency"`
 	AmountMinor         int64          `db:"amount_minor"`
 	CountedMinor        int64          `db:"counted_minor"` // the part within what was captured
-	Reason              *string        `db:"reason"`
+	PersonalDataID      *id.ID         `db:"personal_data_id"`
+	Personal            *PersonalData  `db:"personal"` // not of the row; nil: none, or erased
 	Provider            string         `db:"provider"`
 	ProviderRefundID    *string        `db:"provider_refund_id"`
 	FailureCode         *string        `db:"failure_code"`

@@ -40,7 +40,7 @@ func (p *pendingPayment) view() View {
 }
 
 const (
-	getPayment = `SELECT ` + paymentColumns + `, ` + pendingStep + ` FROM transactions WHERE id = $1 AND merchant_id = $2`
+	getPayment = `SELECT ` + paymentColumns + withPersonal + `, ` + pendingStep + ` FROM transactions WHERE id = $1 AND merchant_id = $2`
 	getEvents  = `SELECT id, type, sequence, created_at FROM events WHERE transaction_id = $1 ORDER BY sequence`
 	getTries   = `SELECT provider, step, number, outcome, created_at, closed_at FROM saga_attempts
 		WHERE transaction_id = $1 ORDER BY created_at, number`
@@ -144,7 +144,7 @@ type Page struct {
 
 // listPayments has one text for all filters. The row comparison on (created_at, id)
 // is what the index transactions_merchant is ordered by.
-const listPayments = `SELECT ` + paymentColumns + `, ` + pendingStep + ` FROM transactions
+const listPayments = `SELECT ` + paymentColumns + withPersonal + `, ` + pendingStep + ` FROM transactions
 	WHERE merchant_id = $1
 	  AND ($2::text[] IS NULL OR status = ANY ($2))
 	  AND ($3::timestamptz IS NULL OR created_at > $3)

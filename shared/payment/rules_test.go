@@ -26,8 +26,10 @@ func TestEveryStatementPrepares(t *testing.T) {
 		insertPayment, updatePayment, insertRefund, updateRefund, selectPayment, lockPayment, selectRefunds, selectFacts,
 		selectSagas, insertAudit, insertFact, insertResponse, insertObligation, dischargeObligation, dueObligations,
 		takeObligation, attemptObligation, obligationGauge, byReference, getPayment, getEvents, getTries, listPayments,
-		fmt.Sprintf(foldMismatches, "transactions"), fmt.Sprintf(foldMismatches, "refunds"), fmt.Sprintf(foldMismatches, "disputes"),
-		insertDispute, updateDispute, selectDisputes, getDispute, listDisputes,
+		foldBound, foldMismatches(FoldedTables()[0]), foldMismatches(FoldedTables()[1]),
+		foldMismatches(FoldedTables()[2]), insertDispute, updateDispute, selectDisputes, getDispute, listDisputes,
+		insertPersonal, openWork, erasePersonal, eraseRequests, eraseAnswers, selectPayloads, updatePayload, eraseResponses,
+		eraseMessages, countEvidence,
 	} {
 		if _, err := tx.Prepare(t.Context(), fmt.Sprint("s", i), sql); err != nil {
 			t.Errorf("%v in:%s", err, sql)

@@ -1,6 +1,6 @@
 // Package payment is the core: it moves payments through their lives.
 //
-// It owns the tables transactions, refunds, disputes, transaction_audit_log,
+// It owns the tables transactions, refunds, disputes, personal_data, transaction_audit_log,
 // provider_facts, provider_responses and obligations, and the state machine of payments.
 //
 // Every operation that touches a provider has three phases, with a durable record

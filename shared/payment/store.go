@@ -16,21 +16,22 @@ import (
 const paymentColumns = `id, merchant_id, version, event_sequence, status, previous_status, reconciliation_status,
 	currency, amount_minor, authorized_minor, captured_minor, refund_reserved_minor, refunded_minor, disputed_minor,
 	capture_excess_minor, refund_excess_minor, capture_method, payment_method, provider, provider_account,
-	provider_transaction_id, merchant_reference, description, metadata, return_url, next_action,
+	provider_transaction_id, merchant_reference, personal_data_id, next_action,
 	failure_code, failure_message, failure_provider_code, capture_before, expires_at, created_at, updated_at, route`
 
 const insertPayment = `
 	INSERT INTO transactions (` + paymentColumns + `)
 	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-		$21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34)`
+		$21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)`
 
 func queueInsertPayment(b *pgx.Batch, p *Payment) {
 	b.Queue(insertPayment, p.ID, p.MerchantID, p.Version, p.EventSequence, p.Status, p.PreviousStatus,
 		p.ReconciliationStatus, p.Currency, p.AmountMinor, p.AuthorizedMinor, p.CapturedMinor, p.RefundReservedMinor,
 		p.RefundedMinor, p.DisputedMinor, p.CaptureExcessMinor, p.RefundExcessMinor, p.CaptureMethod, p.PaymentMethod,
-		p.Provider, p.ProviderAccount, p.ProviderTransactionID, p.MerchantReference, p.Description, p.Metadata,
-		p.ReturnURL, p.NextAction, p.FailureCode, p.FailureMessage, p.FailureProviderCode, p.CaptureBefore,
+		p.Provider, p.ProviderAccount, p.ProviderTransactionID, p.MerchantReference, p.PersonalDataID,
+		p.NextAction, p.FailureCode, p.FailureMessage, p.FailureProviderCode, p.CaptureBefore,
 		p.ExpiresAt, p.CreatedAt, p.UpdatedAt, p.Route)
+	queuePersonal(b, p.PersonalDataID, p, p.Personal, p.CreatedAt)
 }
 
 // The guard on the version makes a lost update impossible even without the row
@@ -53,17 +54,18 @@ func queueUpdatePayment(b *pgx.Batch, p *Payment) {
 }
 
 const refundColumns = `id, transaction_id, merchant_id, version, status, previous_status, origin, currency, amount_minor,
-	counted_minor, reason, provider, provider_refund_id, failure_code, failure_message, failure_provider_code,
+	counted_minor, personal_data_id, provider, provider_refund_id, failure_code, failure_message, failure_provider_code,
 	created_at, updated_at`
 
 const insertRefund = `
 	INSERT INTO refunds (` + refundColumns + `)
 	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`
 
-func queueInsertRefund(b *pgx.Batch, r *Refund) {
+func queueInsertRefund(b *pgx.Batch, p *Payment, r *Refund) {
 	b.Queue(insertRefund, r.ID, r.TransactionID, r.MerchantID, r.Version, r.Status, r.PreviousStatus, r.Origin,
-		r.Currency, r.AmountMinor, r.CountedMinor, r.Reason, r.Provider, r.ProviderRefundID, r.FailureCode,
+		r.Currency, r.AmountMinor, r.CountedMinor, r.PersonalDataID, r.Provider, r.ProviderRefundID, r.FailureCode,
 		r.FailureMessage, r.FailureProviderCode, r.CreatedAt, r.UpdatedAt)
+	queuePersonal(b, r.PersonalDataID, p, r.Personal, r.CreatedAt)
 }
 
 const updateRefund = `
@@ -77,9 +79,9 @@ func queueUpdateRefund(b *pgx.Batch, r *Refund) {
 }
 
 const (
-	selectPayment = `SELECT ` + paymentColumns + ` FROM transactions WHERE id = $1 AND ($2::uuid IS NULL OR merchant_id = $2)`
+	selectPayment = `SELECT ` + paymentColumns + withPersonal + ` FROM transactions WHERE id = $1 AND ($2::uuid IS NULL OR merchant_id = $2)`
 	lockPayment   = selectPayment + ` FOR NO KEY UPDATE`
-	selectRefunds = `SELECT ` + refundColumns + ` FROM refunds WHERE transaction_id = $1 ORDER BY created_at, id`
+	selectRefunds = `SELECT ` + refundColumns + withPersonal + ` FROM refunds WHERE transaction_id = $1 ORDER BY created_at, id`
 	selectFacts   = `SELECT provider, object_id, state, kind, rank, amount_minor, occurred_at FROM provider_facts
 		WHERE transaction_id = $1 ORDER BY recorded_at, rank`
 

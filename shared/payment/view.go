@@ -86,14 +86,15 @@ type AttemptView struct {
 
 // View renders the payment; pending is the operation that runs on it, "" if none.
 func (p *Payment) View(pending string) View {
+	personal := deref(p.Personal)
 	v := View{
 		ID: id.Payment.External(p.ID), Object: "payment", Status: p.Status, PreviousStatus: p.PreviousStatus,
 		Amount: p.AmountMinor, Currency: p.Currency.Code(), AuthorizedAmount: p.AuthorizedMinor,
 		CapturedAmount: p.CapturedMinor, RefundedAmount: p.RefundedMinor, RefundableAmount: p.Refundable(),
 		DisputedAmount: p.DisputedMinor,
 		CaptureMethod:  p.CaptureMethod, Provider: p.Provider, ProviderTransactionID: p.ProviderTransactionID,
-		PaymentMethod: p.PaymentMethod, PaymentMethodType: p.Route.methodType(), Route: p.Route.view(), MerchantReference: p.MerchantReference, Description: p.Description,
-		Metadata: p.Metadata, ReturnURL: p.ReturnURL, PendingOperation: optional(pending), NextAction: p.NextAction,
+		PaymentMethod: p.PaymentMethod, PaymentMethodType: p.Route.methodType(), Route: p.Route.view(), MerchantReference: p.MerchantReference, Description: optional(personal.Description),
+		Metadata: personal.Metadata, ReturnURL: optional(personal.ReturnURL), PendingOperation: optional(pending), NextAction: p.NextAction,
 		Failure:              refusal(p.FailureCode, p.FailureMessage, p.FailureProviderCode),
 		ReconciliationStatus: p.ReconciliationStatus, Version: p.Version, Sequence: p.EventSequence,
 		CaptureBefore: utc(p.CaptureBefore), ExpiresAt: p.ExpiresAt.UTC(),
@@ -112,7 +113,7 @@ func (p *Payment) View(pending string) View {
 func (r *Refund) View() RefundView {
 	return RefundView{
 		ID: id.Refund.External(r.ID), Object: "refund", PaymentID: id.Payment.External(r.TransactionID),
-		Status: r.Status, Amount: r.AmountMinor, Currency: r.Currency.Code(), Reason: r.Reason,
+		Status: r.Status, Amount: r.AmountMinor, Currency: r.Currency.Code(), Reason: optional(deref(r.Personal).Reason),
 		ProviderRefundID: r.ProviderRefundID,
 		Failure:          refusal(r.FailureCode, r.FailureMessage, r.FailureProviderCode),
 		CreatedAt:        r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
