@@ -1,4 +1,4 @@
-// Package merchant knows who may call the API.
+// Package merchant knows who may call the API, and when each merchant's business day ends.
 //
 // It owns the tables merchants and api_keys. An API key is shown once, when it is
 // issued; the database holds only a SHA-256 of it. The key's secret has 256 random

@@ -9,6 +9,8 @@ const (
 
 	updatePreference = `UPDATE merchants SET provider_preference = $2, updated_at = $3 WHERE id = $1`
 
+	updateDay = `UPDATE merchants SET timezone = $2, settlement_cutoff = $3::text::time, updated_at = $4 WHERE id = $1`
+
 	updateStatus = `UPDATE merchants SET status = $2, updated_at = $3 WHERE id = $1`
 
 	insertKey = `
