@@ -63,6 +63,24 @@ func Queue(b *pgx.Batch, e Event) {
 	b.Queue(insertEvent, e.ID, e.MerchantID, e.SubjectID, e.Type, e.Sequence, e.Payload, e.RequestID, e.At, e.PaymentID, e.EndpointID)
 }
 
+// QueueAll is Queue for many events, all about payments, in one statement. Each row lock of
+// theirs is held.
+func QueueAll(b *pgx.Batch, events []Event) {
+	n := len(events)
+	var (
+		ids, merchants, payments = make([]id.ID, n), make([]id.ID, n), make([]id.ID, n)
+		types, requests          = make([]string, n), make([]string, n)
+		sequences                = make([]int64, n)
+		payloads                 = make([][]byte, n)
+		times                    = make([]time.Time, n)
+	)
+	for i, e := range events {
+		ids[i], merchants[i], payments[i], types[i], sequences[i] = e.ID, e.MerchantID, e.PaymentID, e.Type, e.Sequence
+		payloads[i], requests[i], times[i] = e.Payload, e.RequestID, e.At
+	}
+	b.Queue(insertEvents, ids, merchants, payments, types, sequences, payloads, requests, times)
+}
+
 // Backlog is what waits to be published.
 type Backlog struct {
 	Rows      int64

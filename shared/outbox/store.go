@@ -22,6 +22,17 @@ const insertEvent = `
 	INSERT INTO outbox (id, key, sequence, tries, due_at, created_at)
 	VALUES ($1, $3, $5, 0, $8, $8)`
 
+const insertEvents = `
+	WITH given AS MATERIALIZED (
+		SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::bytea[], $7::text[], $8::timestamptz[])
+			AS e (id, merchant_id, payment_id, type, sequence, payload, request_id, created_at)
+	), event AS (
+		INSERT INTO events (id, merchant_id, subject_id, transaction_id, type, sequence, payload, request_id, created_at)
+		SELECT id, merchant_id, payment_id, payment_id, type, sequence, payload, request_id, created_at FROM given
+	)
+	INSERT INTO outbox (id, key, sequence, tries, due_at, created_at)
+	SELECT id, payment_id, sequence, 0, created_at, created_at FROM given`
+
 const selectBacklog = `SELECT count(*), min(created_at) FROM outbox WHERE published_at IS NULL`
 
 // isHead holds for the one row of a key that may be claimed. Written as a comparison

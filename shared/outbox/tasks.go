@@ -20,7 +20,10 @@ import (
 )
 
 // The queues.
-const DeliveryQueue = "webhooks"
+const (
+	DeliveryQueue   = "webhooks"
+	SettlementQueue = "settlement"
+)
 
 // ResumeQueue is the queue of the tasks that carry on sagas with the provider.
 func ResumeQueue(provider string) string { return "provider-" + provider }
@@ -34,6 +37,7 @@ type TasksConfig struct {
 	ServiceAccount string `env:"TASKS_SERVICE_ACCOUNT,required,notEmpty" who:"terraform"`
 	ResumeURL      string `env:"RESUME_URL" who:"terraform"`
 	DeliverURL     string `env:"DELIVER_URL" who:"terraform"`
+	SettleURL      string `env:"SETTLE_URL" who:"terraform"`
 }
 
 // Tasks makes tasks in Cloud Tasks.
@@ -62,9 +66,10 @@ type Task struct {
 	Queue     string // the last part of the queue's name
 	Name      string // see TaskName
 	URL       string
-	Body      []byte    // JSON, ids only: a task may hold 100 KB, and operators see it
-	At        time.Time // not before; up to 30 days ahead
-	RequestID string    // the request that the work belongs to; ctx's when empty
+	Body      []byte        // JSON, ids only: a task may hold 100 KB, and operators see it
+	At        time.Time     // not before; up to 30 days ahead
+	RequestID string        // the request that the work belongs to; ctx's when empty
+	Deadline  time.Duration // for the handler: when zero a minute, at most 30
 }
 
 // Enqueue makes the task. A task whose name exists, or existed lately, is not made
@@ -91,6 +96,9 @@ func (t *Tasks) Enqueue(ctx context.Context, task Task) error {
 		Name:             queue + "/tasks/" + task.Name,
 		MessageType:      &cloudtaskspb.Task_HttpRequest{HttpRequest: req},
 		DispatchDeadline: durationpb.New(taskDeadline),
+	}
+	if task.Deadline > 0 {
+		made.DispatchDeadline = durationpb.New(task.Deadline)
 	}
 	if !task.At.IsZero() {
 		made.ScheduleTime = timestamppb.New(task.At)
