@@ -14,7 +14,7 @@ import (
 var layers = [][]string{
 	{"money", "id", "fault", "pan", "event"}, // values, of the standard library alone
 	{"postgres", "control", "config", "telemetry"},
-	{"ledger", "period", "idempotency", "saga", "inbox", "outbox", "provider", "admission"},
+	{"alert", "ledger", "period", "idempotency", "saga", "inbox", "outbox", "provider", "admission"},
 	{"payment", "merchant"},
 	{"webhook", "reconcile", "settlement"},
 	{"api", "task"},
