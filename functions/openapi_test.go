@@ -167,6 +167,13 @@ func TestTheContractHasEveryStatusAndEvent(t *testing.T) {
 	for _, e := range event.Types() {
 		events = append(events, e.Name)
 	}
+	var disputes []any
+	for _, s := range payment.DisputeStatuses() {
+		disputes = append(disputes, string(s))
+	}
+	if diff := cmp.Diff(disputes, enum(t, "DisputeStatus")); diff != "" {
+		t.Errorf("statuses of disputes (-) and the contract's (+):\n%s", diff)
+	}
 	if diff := cmp.Diff(statuses, enum(t, "Status")); diff != "" {
 		t.Errorf("statuses (-) and the contract's (+):\n%s", diff)
 	}
@@ -196,6 +203,8 @@ func TestAnswersAreAsTheContractHasThem(t *testing.T) {
 	apitest.MatchSchema(t, "Payment", payment.View{})
 	apitest.MatchSchema(t, "Refund", payment.RefundView{})
 	apitest.MatchSchema(t, "PaymentList", payment.Page{})
+	apitest.MatchSchema(t, "Dispute", payment.DisputeView{})
+	apitest.MatchSchema(t, "DisputeList", payment.DisputePage{})
 	apitest.MatchSchema(t, "EventSummary", payment.EventView{})
 	apitest.MatchSchema(t, "Attempt", payment.AttemptView{})
 	apitest.MatchSchema(t, "NextAction", provider.NextAction{})
@@ -206,7 +215,7 @@ func TestAnswersAreAsTheContractHasThem(t *testing.T) {
 func TestEventsAreAsTheContractHasThem(t *testing.T) {
 	t.Parallel()
 	spec := apitest.Spec(t)
-	eventtest.MatchSpec(t, spec, "Event", event.Schema(), "data.payment.refunds", "data.payment.events", "data.payment.attempts")
+	eventtest.MatchSpec(t, spec, "Event", event.Schema(), "data.payment.refunds", "data.payment.disputes", "data.payment.events", "data.payment.attempts")
 	eventtest.MatchSpec(t, spec, "ThinEvent", event.ThinSchema())
 }
 

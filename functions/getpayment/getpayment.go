@@ -64,12 +64,14 @@ func expansions(r *http.Request) (payment.Expand, error) {
 		switch name {
 		case "refunds":
 			e.Refunds = true
+		case "disputes":
+			e.Disputes = true
 		case "events":
 			e.Events = true
 		case "attempts":
 			e.Attempts = true
 		default:
-			return e, fault.Invalid("expand", "may name refunds, events and attempts, separated by commas")
+			return e, fault.Invalid("expand", "may name refunds, disputes, events and attempts, separated by commas")
 		}
 	}
 	return e, query.Err()

@@ -14,17 +14,18 @@ func TestGet(t *testing.T) {
 	w := apitest.New(t)
 	h, p := w.Build(Build), w.Payment("automatic")
 	for query, want := range map[string][]string{
-		"":                                nil,
-		"?expand=refunds":                 {"refunds"},
-		"?expand=refunds,events,attempts": {"refunds", "events", "attempts"},
-		"?expand=events&expand=attempts":  {"events", "attempts"},
+		"":                 nil,
+		"?expand=refunds":  {"refunds"},
+		"?expand=disputes": {"disputes"},
+		"?expand=refunds,disputes,events,attempts": {"refunds", "disputes", "events", "attempts"},
+		"?expand=events&expand=attempts":           {"events", "attempts"},
 	} {
 		a := w.Do(h, w.Request("GET", "/v1/payments/"+p.ID+query, ""))
 		if a.Status != http.StatusOK || a.Text("id") != p.ID || a.Text("status") != "CAPTURED" {
 			t.Fatalf("%s: got %d %s", query, a.Status, a.Body)
 		}
 		shown := 0
-		for _, list := range []string{"refunds", "events", "attempts"} {
+		for _, list := range []string{"refunds", "disputes", "events", "attempts"} {
 			if a.Member(list) != nil {
 				shown++
 			}
