@@ -4,7 +4,8 @@
 //
 // Run takes a payment through every life that the adapter's Capabilities promise, then
 // every fault of providersim's plan against every request that the adapter makes, and
-// then what goes wrong in ways that have names. Document writes down what came of it:
+// then what goes wrong in ways that have names. The provider's report of the account is
+// held to everything that moved money. Document writes down what came of it all:
 // shared/provider/OUTCOMES.md, which a test holds to what the code does.
 //
 // What the suite knows of a provider is in a Subject: which requests a step takes, which

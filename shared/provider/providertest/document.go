@@ -47,7 +47,8 @@ func Document(reports []Report) []byte {
 	d.printf("## Faults\n\n")
 	d.printf("*Did*: what had really happened by then, of the step. *Look-up*: what one shows then; after ten minutes, " +
 		"when whatever acts late has acted, in the next columns. *At last*: all that ever happened to the payment, " +
-		"its payer having approved what there was to approve.\n\n")
+		"its payer having approved what there was to approve. Of a report, *the page* is what was disturbed, and it is read " +
+		"again with the same cursor.\n\n")
 	for _, r := range reports {
 		d.rows(r)
 	}
