@@ -29,7 +29,8 @@ func TestEveryStatementPrepares(t *testing.T) {
 		foldBound, foldMismatches(FoldedTables()[0]), foldMismatches(FoldedTables()[1]),
 		foldMismatches(FoldedTables()[2]), insertDispute, updateDispute, selectDisputes, getDispute, listDisputes,
 		insertPersonal, openWork, erasePersonal, eraseRequests, eraseAnswers, selectPayloads, updatePayload, eraseResponses,
-		eraseMessages, countEvidence,
+		eraseMessages, countEvidence, selectKnown, insertProposal, openProposal, dropProposal, insertOrphan, lockObligation,
+		selectOrphanFacts, finishOrphan,
 	} {
 		if _, err := tx.Prepare(t.Context(), fmt.Sprint("s", i), sql); err != nil {
 			t.Errorf("%v in:%s", err, sql)
