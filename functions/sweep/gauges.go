@@ -4,8 +4,11 @@ import (
 	"context"
 	"time"
 
+	"github.com/tollgate/tollgate/shared/alert"
 	"github.com/tollgate/tollgate/shared/outbox"
+	"github.com/tollgate/tollgate/shared/reconcile"
 	"github.com/tollgate/tollgate/shared/saga"
+	"github.com/tollgate/tollgate/shared/settlement"
 )
 
 // measure sets the gauges. They are the whole system's, so they come from the
@@ -55,5 +58,32 @@ func (s *sweeper) measure(ctx context.Context) (int, error) {
 	}
 	m.WebhookEndpoints(ctx, "failing", endpoints.Failing)
 	m.WebhookEndpoints(ctx, "disabled", endpoints.Disabled)
+
+	differences, err := reconcile.ReadBacklog(ctx, s.pool)
+	if err != nil {
+		return 0, err
+	}
+	for _, d := range differences {
+		var age time.Duration
+		if d.Oldest != nil {
+			age = max(0, now.Sub(*d.Oldest))
+		}
+		m.DifferencesOpen(ctx, string(d.Kind), d.Count, age)
+	}
+
+	settled, err := s.settlements.LastSuccess(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if !settled.IsZero() {
+		m.BatchSucceeded(ctx, settlement.Job, settled)
+	}
+	alerts, err := alert.CountOpen(ctx, s.pool)
+	if err != nil {
+		return 0, err
+	}
+	for severity, open := range alerts {
+		m.AlertsOpen(ctx, string(severity), open)
+	}
 	return 0, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/tollgate/tollgate/shared/outbox"
 	"github.com/tollgate/tollgate/shared/payment"
 	"github.com/tollgate/tollgate/shared/postgres"
+	"github.com/tollgate/tollgate/shared/settlement"
 	"github.com/tollgate/tollgate/shared/webhook"
 )
 
@@ -23,6 +24,8 @@ type sweeper struct {
 	inbox    *inbox.Inbox
 	webhooks *webhook.Service
 	relay    *outbox.Relay
+
+	settlements *settlement.Service
 }
 
 // part is one thing that the sweep looks after. do returns how much it found.
@@ -63,12 +66,15 @@ func (s *sweeper) parts() []part {
 		{"failing endpoints", 2 * time.Second, func(ctx context.Context) (int, error) {
 			return s.webhooks.ProbeFailing(ctx, maxTasks)
 		}},
+		{"settlements", 2 * time.Second, func(ctx context.Context) (int, error) {
+			return s.settlements.Overdue(ctx, maxTasks)
+		}},
 		{"expired answers", 3 * time.Second, func(ctx context.Context) (int, error) {
 			n, err := idempotency.ExpireBodies(ctx, s.pool, s.env.Now(), maxBodies)
 			return int(n), err
 		}},
 		{"gauges", 3 * time.Second, s.measure},
-		{"outbox", 20 * time.Second, func(ctx context.Context) (int, error) {
+		{"outbox", 18 * time.Second, func(ctx context.Context) (int, error) {
 			return s.relay.Drain(ctx, maxRows)
 		}},
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/tollgate/tollgate/shared/inbox"
 	"github.com/tollgate/tollgate/shared/outbox"
 	"github.com/tollgate/tollgate/shared/postgres"
+	"github.com/tollgate/tollgate/shared/settlement"
 	"github.com/tollgate/tollgate/shared/task"
 	"github.com/tollgate/tollgate/shared/webhook"
 )
@@ -34,6 +35,9 @@ func Build(ctx context.Context, env api.Env) (http.Handler, error) {
 	}
 	if c.Tasks.ResumeURL == "" {
 		return nil, errors.New("RESUME_URL is not set: it is where tasks carry open operations on")
+	}
+	if c.Tasks.SettleURL == "" {
+		return nil, errors.New("SETTLE_URL is not set: it is where tasks carry settlements on")
 	}
 	verifier, err := task.NewVerifier(c.OIDC, env.Now)
 	if err != nil {
@@ -59,6 +63,8 @@ func Build(ctx context.Context, env api.Env) (http.Handler, error) {
 		},
 		webhooks: &webhook.Service{Pool: pool, Tasks: tasks, Now: env.Now, NewID: env.NewID, Log: env.Log, Metrics: env.Metrics},
 		relay:    outbox.NewRelay(pool, topics.PaymentEvents, env.Now, env.NewID),
+
+		settlements: &settlement.Service{Pool: pool, Tasks: tasks, Now: env.Now, NewID: env.NewID, Log: env.Log, Metrics: env.Metrics},
 	}
 	s.payments.Tasks = tasks
 	return task.Handler(env, "sweep", verifier, s.sweep), nil

@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"go.opentelemetry.io/otel/attribute"
 	sdk "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	"github.com/tollgate/tollgate/shared/api/apitest"
+	"github.com/tollgate/tollgate/shared/reconcile"
 	"github.com/tollgate/tollgate/shared/telemetry"
 )
 
@@ -166,6 +168,16 @@ func TestGauges(t *testing.T) {
 	p := w.Lost("automatic")
 	w.Declined()
 	w.Store(w.Webhook(p, "payment_intent.succeeded"))
+	w.Exec(`INSERT INTO differences (id, key, kind, provider, account, object_id, currency, expected_minor, actual_currency, actual_minor,
+			fee_minor, booked, evidence, state, owner, note, opened_at, updated_at)
+		VALUES ($1, 'test', 'orphan', 'stripe', 'test', 'ch_1', 'JPY', 0, 'JPY', 5, 0, false, '{}', 'OPEN', 'operations', '', $2, $2)`,
+		w.Env.NewID(), w.Clock.Now())
+	w.Exec(`INSERT INTO operator_alerts (id, kind, subject, severity, detail, times, opened_at, updated_at)
+		VALUES ($1, 'test', 'test', 'warning', '{}', 1, $2, $2)`, w.Env.NewID(), w.Clock.Now())
+	w.Exec(`INSERT INTO batch_job_executions (id, kind, run_date, status, scheduled_for, attempt, step, try, checkpoint, warnings,
+			expected_payments, settled_payments, skipped_payments, expected_sums, settled_sums, skipped_sums, started_at, finished_at)
+		VALUES ($1, 'settlement', '2027-01-15', 'SUCCEEDED', $2, 1, 0, 0, '{}', '[]', 0, 0, 0, '{}', '{}', '{}', $2, $2)`,
+		w.Env.NewID(), time.Unix(1_800_000_000, 0))
 	w.Advance(90 * time.Second)
 	swept(t, w, h)
 	var data metricdata.ResourceMetrics
@@ -180,8 +192,10 @@ func TestGauges(t *testing.T) {
 		}
 		for _, point := range gauge.DataPoints {
 			name := m.Name
-			if state, ok := point.Attributes.Value("state"); ok {
-				name += "/" + state.AsString()
+			for _, label := range []attribute.Key{"state", "severity", "kind"} {
+				if value, ok := point.Attributes.Value(label); ok {
+					name += "/" + value.AsString()
+				}
 			}
 			got[name] = point.Value
 		}
@@ -189,8 +203,14 @@ func TestGauges(t *testing.T) {
 	want := map[string]float64{
 		"outbox_unpublished": 1, "outbox_oldest_unpublished_seconds": 90, "obligations_open": 1, "obligation_oldest_seconds": 90,
 		"provider_events_unapplied": 1, "webhook_deliveries_waiting": 0, "webhook_endpoints/failing": 0, "webhook_endpoints/disabled": 0, "sagas_open/leased": 0, "sagas_open/scheduled": 0,
+		"operator_alerts_open/warning": 1, "operator_alerts_open/critical": 0, "batch_last_success_timestamp_seconds": 1_800_000_000,
 		"sagas_open/awaiting_payer": 0, "sagas_open/awaiting_provider": 0, "sagas_open/unknown": 1,
 	}
+	for _, kind := range reconcile.Kinds() {
+		want["reconciliation_differences_open/"+string(kind)] = 0
+		want["reconciliation_difference_oldest_seconds/"+string(kind)] = 0
+	}
+	want["reconciliation_differences_open/orphan"], want["reconciliation_difference_oldest_seconds/orphan"] = 1, 90
 	if !maps.Equal(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
 	}
@@ -206,8 +226,10 @@ func TestItMakesTasksForNobodyElse(t *testing.T) {
 	}
 	delete(w.Config, "STRIPE_SECRET_KEY")
 	w.Build(Build)
-	delete(w.Config, "RESUME_URL")
-	if _, err := Build(t.Context(), w.Env); err == nil || !strings.Contains(err.Error(), "RESUME_URL") {
-		t.Errorf("built without a place for its tasks: %v", err)
+	for _, name := range []string{"SETTLE_URL", "RESUME_URL"} {
+		delete(w.Config, name)
+		if _, err := Build(t.Context(), w.Env); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("built without %s, a place for its tasks: %v", name, err)
+		}
 	}
 }

@@ -43,6 +43,7 @@ const (
 	PayPalQueue   = tasksLocation + "/queues/provider-paypal"
 	BankQueue     = tasksLocation + "/queues/provider-bank"
 	DeliveryQueue = tasksLocation + "/queues/webhooks"
+	SettleQueue   = tasksLocation + "/queues/settlement"
 )
 
 // World is what functions live in. Time stands still until Clock is advanced.
@@ -85,7 +86,7 @@ func New(t testing.TB) *World {
 	w.Tasks, err = cloudtasks.New(cloudtasks.Options{Now: c.Now, Token: w.Issuer.Token})
 	check(t, err)
 	t.Cleanup(w.Tasks.Close)
-	for _, name := range []string{ResumeQueue, PayPalQueue, BankQueue, DeliveryQueue} {
+	for _, name := range []string{ResumeQueue, PayPalQueue, BankQueue, DeliveryQueue, SettleQueue} {
 		_, err = w.Tasks.CreateQueue(context.Background(), &cloudtaskspb.CreateQueueRequest{
 			Parent: tasksLocation, Queue: &cloudtaskspb.Queue{Name: name},
 		})
@@ -102,7 +103,7 @@ func New(t testing.TB) *World {
 	w.Config = map[string]string{
 		"DATABASE_URL": asFunction(t, database), "STRIPE_SECRET_KEY": "sk_test_sim", "STRIPE_API_BASE": stripe.URL,
 		"STRIPE_WEBHOOK_SECRETS": WebhookSecret, "PUBSUB_PROJECT": "test", "TASKS_LOCATION": tasksLocation,
-		"TASKS_SERVICE_ACCOUNT": Caller, "RESUME_URL": Audience, "DELIVER_URL": Audience,
+		"TASKS_SERVICE_ACCOUNT": Caller, "RESUME_URL": Audience, "DELIVER_URL": Audience, "SETTLE_URL": Audience,
 		"OIDC_JWKS_URL": issuer.URL + "/oauth2/v3/certs", "OIDC_AUDIENCE": Audience, "OIDC_CALLERS": Caller,
 		"GATEWAY_CALLERS": GatewayCaller,
 	}
