@@ -185,7 +185,8 @@ func judgeAmounts(p booked, own object, wrong func(string, ...any)) {
 // had been captured, a provider stated another amount, or did what it should not have
 // been able to do any more.
 func (w *world) forHuman(p booked) bool {
-	return strings.Contains(p.Why, "unresolved") || strings.Contains(p.Why, "capture.failed") || p.Mismatch || w.unruly
+	return strings.Contains(p.Why, "unresolved") || strings.Contains(p.Why, "capture.failed") || strings.Contains(p.Why, "dispute.") ||
+		p.Mismatch || w.unruly
 }
 
 // excused reports whether it is for a human to say what became of the payment, and so not

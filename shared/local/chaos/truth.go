@@ -75,8 +75,10 @@ func (o *object) add(e providersim.Effect, refund string) {
 	case providersim.EffectCapture:
 		o.captured += e.AmountMinor
 		o.captures++
-	case providersim.EffectCaptureReversed:
+	case providersim.EffectCaptureReversed, providersim.EffectDispute:
 		o.reversed += e.AmountMinor
+	case providersim.EffectDisputeWon:
+		o.reversed -= e.AmountMinor
 	case providersim.EffectRefund:
 		o.refunded[refund] += e.AmountMinor
 		o.refunds[refund]++

@@ -179,7 +179,7 @@ func TestTransfers(t *testing.T) {
 			providersim.GoCardlessChargedBack,
 			[]string{"authorise"},
 			stage{"CAPTURED", after("payment.captured"), map[string]int{"authorize": 1, "capture": 1}},
-			stage{"CAPTURED", after("payment.captured", "payment.disputed"), map[string]int{"authorize": 1, "capture": 1, "capture_reversed": 1}},
+			stage{"CAPTURED", after("payment.captured", "dispute.opened", "payment.disputed", "dispute.lost"), map[string]int{"authorize": 1, "capture": 1, "dispute": 1}},
 		},
 		"the payer leaves, fails and comes back": {
 			12001,

@@ -67,7 +67,7 @@ func TestTheAccountHasTheConfiguredName(t *testing.T) {
 	if err != nil || a.Account() != "shop-eu" {
 		t.Fatalf("%v, %v", a, err)
 	}
-	e, err := a.ParseEvent([]byte(`{"id":"WH1","event_type":"CUSTOMER.DISPUTE.CREATED","create_time":"2026-11-23T12:00:00Z","resource":{}}`))
+	e, err := a.ParseEvent([]byte(`{"id":"WH1","event_type":"BILLING.PLAN.CREATED","create_time":"2026-11-23T12:00:00Z","resource":{}}`))
 	if err != nil || e.Account != "shop-eu" {
 		t.Errorf("an event of %q, %v", e.Account, err)
 	}
