@@ -31,9 +31,11 @@ type Entry struct {
 	ID   string
 	Kind EntryKind
 
-	// ObjectID is Fact.ObjectID of the capture, the refund or the dispute; "" for payouts
-	// and for fees of nothing in particular. The fee of an object is the sum of Fee over
-	// its entries and of its entries of kind fee.
+	// ObjectID is Fact.ObjectID of the capture, the refund or the dispute, or, where the
+	// report does not name disputes, of the disputed capture; "" for payouts and for fees of
+	// nothing in particular. The fee of an object is the sum of Fee over its entries, less
+	// the Gross of those of kind fee; its amount is the sum of Gross over its entries of a
+	// kind, of which there may be several.
 	ObjectID  string
 	Reference string // the provider's payment object; "" if the report does not name it
 	PaymentID id.ID  // our ids as the provider echoes them; zero if it does not
