@@ -19,6 +19,8 @@ type (
 	ofEndpoint struct{}
 	ofDelivery struct{}
 	ofReplay   struct{}
+
+	ofSettlement struct{}
 )
 
 func (ofPayment) prefix() id.Prefix  { return id.Payment }
@@ -29,6 +31,8 @@ func (ofKey) prefix() id.Prefix      { return merchant.KeyPrefix }
 func (ofEndpoint) prefix() id.Prefix { return id.Endpoint }
 func (ofDelivery) prefix() id.Prefix { return id.Delivery }
 func (ofReplay) prefix() id.Prefix   { return id.Replay }
+
+func (ofSettlement) prefix() id.Prefix { return id.Settlement }
 
 // external is an identifier that is read as the database has it and shown as
 // merchants know it.

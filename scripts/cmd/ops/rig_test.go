@@ -31,6 +31,7 @@ import (
 	"github.com/tollgate/tollgate/shared/provider"
 	"github.com/tollgate/tollgate/shared/provider/providersim"
 	"github.com/tollgate/tollgate/shared/provider/stripe"
+	"github.com/tollgate/tollgate/shared/settlement"
 	"github.com/tollgate/tollgate/shared/telemetry"
 	"github.com/tollgate/tollgate/shared/webhook"
 	"github.com/tollgate/tollgate/shared/webhook/seal"
@@ -41,6 +42,7 @@ const (
 	where    = "projects/test/locations/asia-northeast1"
 	resumes  = where + "/queues/provider-stripe"
 	webhooks = where + "/queues/webhooks"
+	settles  = where + "/queues/settlement"
 )
 
 var (
@@ -63,6 +65,8 @@ type rig struct {
 	endpoint *receiver
 	control  *control.Memory
 	keys     int
+
+	settlements *settlement.Service
 }
 
 func newRig(t *testing.T) *rig {
@@ -84,6 +88,7 @@ func newRig(t *testing.T) *rig {
 	t.Cleanup(r.pool.Close)
 	made, err := outbox.OpenTasks(t.Context(), outbox.TasksConfig{
 		Location: where, ServiceAccount: "tasks@test", ResumeURL: worker.URL + "/resume", DeliverURL: worker.URL + "/deliver",
+		SettleURL: worker.URL + "/settle",
 	}, r.tasks.ClientOptions()...)
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +97,7 @@ func newRig(t *testing.T) *rig {
 	r.startServices(made)
 	r.writeState(state{
 		DatabaseURL: url, TasksAddr: r.tasks.Addr(), TasksLocation: where, TasksServiceAccount: "tasks@test",
-		ResumeURL: worker.URL + "/resume", DeliverURL: worker.URL + "/deliver", SealingKey: sealKey, ClockURL: clockServer.URL, ControlURL: controlServer.URL,
+		ResumeURL: worker.URL + "/resume", DeliverURL: worker.URL + "/deliver", SettleURL: worker.URL + "/settle", SealingKey: sealKey, AuditSeals: "file://" + t.TempDir(), ClockURL: clockServer.URL, ControlURL: controlServer.URL,
 	})
 	return r
 }
@@ -108,7 +113,7 @@ func (r *rig) startTasks() {
 	}
 	r.t.Cleanup(r.tasks.Close)
 	r.clock.Register(r.tasks)
-	for _, queue := range []string{resumes, webhooks} {
+	for _, queue := range []string{resumes, webhooks, settles} {
 		_, err := r.tasks.CreateQueue(r.t.Context(), &cloudtaskspb.CreateQueueRequest{Parent: where, Queue: &cloudtaskspb.Queue{Name: queue}})
 		if err != nil {
 			r.t.Fatal(err)
@@ -144,6 +149,7 @@ func (r *rig) startServices(tasks *outbox.Tasks) {
 		Pool: r.pool, Now: r.clock.Now, NewID: newID, Tasks: tasks, Schedule: schedule, Log: log, Sealer: sealer,
 		Sender: sender.New(true, r.clock.Now),
 	}
+	r.settlements = &settlement.Service{Pool: r.pool, Now: r.clock.Now, NewID: newID, Payments: r.payments, Tasks: tasks, Log: log}
 }
 
 func (r *rig) writeState(s state) {
@@ -160,7 +166,7 @@ func (r *rig) writeState(s state) {
 	}
 }
 
-// work is resumepayment and deliverwebhook in short.
+// work is resumepayment, deliverwebhook and settle in short.
 func (r *rig) work(w http.ResponseWriter, req *http.Request) {
 	var err error
 	switch req.URL.Path {
@@ -173,6 +179,11 @@ func (r *rig) work(w http.ResponseWriter, req *http.Request) {
 		var task webhook.Task
 		if err = json.NewDecoder(req.Body).Decode(&task); err == nil {
 			err = r.webhooks.Do(req.Context(), task)
+		}
+	case "/settle":
+		var task settlement.Task
+		if err = json.NewDecoder(req.Body).Decode(&task); err == nil {
+			err = r.settlements.Do(req.Context(), task)
 		}
 	}
 	if err != nil {

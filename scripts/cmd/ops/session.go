@@ -37,7 +37,9 @@ type state struct {
 	TasksServiceAccount string `json:"service_account"`
 	ResumeURL           string `json:"resume_url"`
 	DeliverURL          string `json:"deliver_url"`
+	SettleURL           string `json:"settle_url"`
 	SealingKey          string `json:"sealing_key"`
+	AuditSeals          string `json:"audit_seals"`
 	ClockURL            string `json:"clock_url"`
 	ControlURL          string `json:"control_url"`
 }
@@ -51,6 +53,8 @@ func (s state) settings() func(string) (string, bool) {
 		"TASKS_SERVICE_ACCOUNT": s.TasksServiceAccount,
 		"RESUME_URL":            s.ResumeURL,
 		"DELIVER_URL":           s.DeliverURL,
+		"SETTLE_URL":            s.SettleURL,
+		"AUDIT_SEALS":           s.AuditSeals,
 		"WEBHOOK_SEALING_KEY":   s.SealingKey,
 		"WEBHOOK_ALLOW_LOCAL":   "true",
 		"CONTROL_URL":           s.ControlURL,
