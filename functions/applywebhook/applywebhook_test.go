@@ -5,9 +5,11 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tollgate/tollgate/shared/api/apitest"
 	"github.com/tollgate/tollgate/shared/outbox/outboxtest"
+	"github.com/tollgate/tollgate/shared/provider/providersim"
 )
 
 func TestApply(t *testing.T) {
@@ -38,6 +40,38 @@ func TestApply(t *testing.T) {
 	}
 	if !strings.Contains(w.Log.String(), `"request_id":"req_from_stripe"`) {
 		t.Error("the log does not name the request that the event came with")
+	}
+}
+
+// Events of disputes name the PaymentIntent and nothing of ours.
+func TestADisputeIsApplied(t *testing.T) {
+	t.Parallel()
+	w := apitest.New(t)
+	h := w.Build(Build)
+	p := w.Payment("automatic")
+	intent := w.Text(`SELECT provider_transaction_id FROM transactions WHERE merchant_reference = $1`, p.Reference)
+	dispute, err := w.Stripe.Dispute(providersim.Complaint{Payment: intent, AmountMinor: 2000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Advance(time.Minute)
+	if err := w.Stripe.Decide(dispute, providersim.DisputeLost); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"charge.dispute.closed", "charge.dispute.funds_withdrawn", "charge.dispute.created"} { // out of order
+		event := w.Store(w.Webhook(p, name))
+		if rec := w.Push(h, outboxtest.Message{Data: `{"id":"` + event.String() + `"}`}); rec.Code != http.StatusNoContent {
+			t.Fatalf("%s: got %d %s", name, rec.Code, rec.Body)
+		}
+	}
+	got := w.Text(`SELECT string_agg(concat_ws(' ', d.status, d.amount_minor, d.reason, t.disputed_minor), ', ')
+		FROM disputes d JOIN transactions t ON t.id = d.transaction_id WHERE d.provider_dispute_id = $1`, dispute)
+	if got != "LOST 2000 fraudulent 2000" {
+		t.Errorf("the dispute is %s", got)
+	}
+	told := w.Text(`SELECT string_agg(type, ' ' ORDER BY sequence) FROM events`)
+	if told != "payment.captured dispute.opened payment.disputed dispute.lost" {
+		t.Errorf("the merchant is told %s", told)
 	}
 }
 

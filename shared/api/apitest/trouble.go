@@ -51,8 +51,10 @@ func (w *World) Webhook(p Payment, eventType string) Webhook {
 	var list struct{ Data []json.RawMessage }
 	check(w.t, json.Unmarshal(body, &list))
 	want := w.Text(`SELECT id::text FROM transactions WHERE merchant_reference = $1`, p.Reference)
+	intent := w.Text(`SELECT coalesce(provider_transaction_id, '') FROM transactions WHERE merchant_reference = $1`, p.Reference)
 	for _, event := range list.Data {
-		if e, err := stripe.ParseEvent(event); err == nil && e.PaymentID.String() == want {
+		e, err := stripe.ParseEvent(event)
+		if err == nil && (e.PaymentID.String() == want || e.PaymentID.IsZero() && intent != "" && e.Reference == intent) {
 			return w.Sign(string(event))
 		}
 	}
