@@ -2,6 +2,7 @@ package stack
 
 import (
 	"maps"
+	"strings"
 
 	"github.com/tollgate/tollgate/functions/applywebhook"
 	"github.com/tollgate/tollgate/functions/cancelpayment"
@@ -10,11 +11,16 @@ import (
 	"github.com/tollgate/tollgate/functions/deliverwebhook"
 	"github.com/tollgate/tollgate/functions/getpayment"
 	"github.com/tollgate/tollgate/functions/ingestwebhook"
+	"github.com/tollgate/tollgate/functions/listdisputes"
 	"github.com/tollgate/tollgate/functions/listpayments"
+	"github.com/tollgate/tollgate/functions/listsettlements"
 	"github.com/tollgate/tollgate/functions/notifymerchant"
+	"github.com/tollgate/tollgate/functions/reconcile"
 	"github.com/tollgate/tollgate/functions/refundpayment"
 	"github.com/tollgate/tollgate/functions/resumepayment"
+	"github.com/tollgate/tollgate/functions/settle"
 	"github.com/tollgate/tollgate/functions/sweep"
+	"github.com/tollgate/tollgate/functions/verifyaudit"
 	"github.com/tollgate/tollgate/functions/webhookadmin"
 	"github.com/tollgate/tollgate/shared/api"
 )
@@ -42,13 +48,18 @@ var functions = []function{
 	{"capturepayment", capturepayment.Build, []group{database, providerCalls, topics, resumeTasks, behindGateway}},
 	{"cancelpayment", cancelpayment.Build, []group{database, providerCalls, topics, resumeTasks, behindGateway}},
 	{"refundpayment", refundpayment.Build, []group{database, providerCalls, topics, resumeTasks, behindGateway}},
+	{"listdisputes", listdisputes.Build, []group{database, behindGateway}},
+	{"listsettlements", listsettlements.Build, []group{database, behindGateway}},
 	{"webhookadmin", webhookadmin.Build, []group{database, deliverTasks, retries, signing, behindGateway}},
 	{"ingestwebhook", ingestwebhook.Build, []group{database, providerWebhooks, topics}},
 	{"applywebhook", applywebhook.Build, []group{database, providerCalls, topics, resumeTasks, calledBy(pubsubAccount)}},
 	{"notifymerchant", notifymerchant.Build, []group{database, deliverTasks, retries, calledBy(pubsubAccount)}},
 	{"deliverwebhook", deliverwebhook.Build, []group{database, deliverTasks, retries, signing, calledBy(tasksAccount)}},
 	{"resumepayment", resumepayment.Build, []group{database, providerCalls, topics, resumeTasks, calledBy(tasksAccount)}},
-	{"sweep", sweep.Build, []group{database, topics, resumeTasks, deliverTasks, calledBy(schedulerAccount)}},
+	{"settle", settle.Build, []group{database, enabledProviders, settleTasks, calledBy(schedulerAccount, tasksAccount)}},
+	{"reconcile", reconcile.Build, []group{database, providerCalls, topics, resumeTasks, calledBy(schedulerAccount)}},
+	{"verifyaudit", verifyaudit.Build, []group{database, seals, calledBy(schedulerAccount)}},
+	{"sweep", sweep.Build, []group{database, topics, resumeTasks, deliverTasks, settleTasks, calledBy(schedulerAccount)}},
 }
 
 // Functions lists the functions by name, as their folders are called.
@@ -69,6 +80,11 @@ func database(c HostConfig, _ string) map[string]string {
 
 func providerCalls(c HostConfig, _ string) map[string]string {
 	return c.Calls
+}
+
+// enabledProviders names them, to who needs no more of them.
+func enabledProviders(c HostConfig, _ string) map[string]string {
+	return map[string]string{"PROVIDERS": c.Calls["PROVIDERS"]}
 }
 
 func providerWebhooks(c HostConfig, _ string) map[string]string {
@@ -93,6 +109,16 @@ func deliverTasks(c HostConfig, _ string) map[string]string {
 	}
 }
 
+func settleTasks(c HostConfig, _ string) map[string]string {
+	return map[string]string{
+		"TASKS_LOCATION": location, "TASKS_SERVICE_ACCOUNT": tasksAccount, "SETTLE_URL": c.URL("settle"),
+	}
+}
+
+func seals(c HostConfig, _ string) map[string]string {
+	return map[string]string{"AUDIT_SEALS": c.AuditSeals}
+}
+
 func retries(c HostConfig, _ string) map[string]string {
 	if c.WebhookSchedule == "" {
 		return nil
@@ -110,10 +136,10 @@ func behindGateway(c HostConfig, name string) map[string]string {
 	return v
 }
 
-func calledBy(account string) group {
+func calledBy(accounts ...string) group {
 	return func(c HostConfig, name string) map[string]string {
 		v := identity(c, name)
-		v["OIDC_CALLERS"] = account
+		v["OIDC_CALLERS"] = strings.Join(accounts, ",")
 		return v
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	cloudtasksapi "cloud.google.com/go/cloudtasks/apiv2"
@@ -39,29 +40,41 @@ func topicName(id string) string { return "projects/" + project + "/topics/" + i
 
 func deadLetters(topic string) string { return topic + "-dead" }
 
+// SettlementQueue is the full name of the queue of a settlement's steps.
+func SettlementQueue() string { return location + "/queues/" + outbox.SettlementQueue }
+
 // TasksClient is the real client, for what operators do by gcloud. The caller closes it.
 func (s *Stack) TasksClient(ctx context.Context) (*cloudtasksapi.Client, error) {
 	return cloudtasksapi.NewClient(ctx, s.Tasks.ClientOptions()...)
 }
 
-// queues are the queues with their limits.
-func queues() map[string]*cloudtaskspb.RateLimits {
-	limits := map[string]*cloudtaskspb.RateLimits{
-		DeliveryQueue(): {MaxDispatchesPerSecond: 500, MaxConcurrentDispatches: 1000},
+// A queue's limits and retries, in seconds where they are times.
+type queue struct {
+	perSecond            float64
+	concurrent, attempts int32
+	backoff              int64
+}
+
+// queues are the queues by their names.
+func queues() map[string]queue {
+	all := map[string]queue{
+		DeliveryQueue():   {perSecond: 500, concurrent: 1000, attempts: 100, backoff: 1},
+		SettlementQueue(): {perSecond: 10, concurrent: 4, attempts: -1, backoff: 10},
 	}
 	for _, provider := range Providers() {
-		limits[ResumeQueue(provider)] = &cloudtaskspb.RateLimits{MaxDispatchesPerSecond: 50, MaxConcurrentDispatches: 100}
+		all[ResumeQueue(provider)] = queue{perSecond: 50, concurrent: 100, attempts: 100, backoff: 1}
 	}
-	return limits
+	return all
 }
 
 func (s *Stack) createQueues(ctx context.Context, _ Options) error {
-	for name, rates := range queues() {
+	for name, q := range queues() {
 		_, err := s.Tasks.CreateQueue(ctx, &cloudtaskspb.CreateQueueRequest{Parent: location, Queue: &cloudtaskspb.Queue{
-			Name: name, RateLimits: rates,
+			Name:       name,
+			RateLimits: &cloudtaskspb.RateLimits{MaxDispatchesPerSecond: q.perSecond, MaxConcurrentDispatches: q.concurrent},
 			RetryConfig: &cloudtaskspb.RetryConfig{
-				MaxAttempts: 100, MaxRetryDuration: durationpb.New(24 * time.Hour),
-				MinBackoff: durationpb.New(time.Second), MaxBackoff: durationpb.New(5 * time.Minute), MaxDoublings: 8,
+				MaxAttempts: q.attempts, MaxRetryDuration: durationpb.New(24 * time.Hour),
+				MinBackoff: durationpb.New(time.Duration(q.backoff) * time.Second), MaxBackoff: durationpb.New(5 * time.Minute), MaxDoublings: 8,
 			},
 		}})
 		if err != nil {
@@ -99,7 +112,21 @@ var subscribers = map[string]string{
 	"notifymerchant": paymentEvents,
 }
 
-const eachMinute = "* * * * *"
+// A job of Cloud Scheduler's.
+type job struct {
+	name, function string
+	schedule, zone string
+	timeout        int // seconds, the function's
+	retries        int // five minutes apart
+}
+
+var jobs = []job{
+	{"sweep", "sweep", "* * * * *", "Etc/UTC", 55, 0},
+	{"settle", "settle", "0 2 * * *", "Asia/Tokyo", 300, 3},
+	{"settle-again", "settle", "0 6 * * *", "Asia/Tokyo", 300, 3},
+	{"reconcile", "reconcile", "10 * * * *", "Etc/UTC", 540, 0},
+	{"verifyaudit", "verifyaudit", "30 3 * * *", "Asia/Tokyo", 900, 3},
+}
 
 // createJobs makes the jobs of Cloud Scheduler.
 func (s *Stack) createJobs(_ context.Context, o Options) (err error) {
@@ -108,10 +135,24 @@ func (s *Stack) createJobs(_ context.Context, o Options) (err error) {
 		return err
 	}
 	s.defers(s.jobs.Close)
-	return s.jobs.Add(scheduler.Job{
-		Name: "sweep", Schedule: cmp.Or(o.SweepSchedule, eachMinute), URL: s.hosts.URL("sweep"),
-		ServiceAccount: schedulerAccount, AttemptDeadline: 55 * time.Second,
-	})
+	for _, j := range jobs {
+		if o.Jobs != nil && !slices.Contains(o.Jobs, j.name) {
+			continue
+		}
+		if j.name == "sweep" {
+			j.schedule = cmp.Or(o.SweepSchedule, j.schedule)
+		}
+		err := s.jobs.Add(scheduler.Job{
+			Name: j.name, Schedule: j.schedule, TimeZone: j.zone, URL: s.hosts.URL(j.function),
+			Headers: map[string]string{"Content-Type": "application/json"}, Body: []byte("{}"),
+			ServiceAccount: schedulerAccount, AttemptDeadline: time.Duration(j.timeout) * time.Second,
+			RetryCount: j.retries, MinBackoff: 5 * time.Minute, MaxBackoff: 5 * time.Minute,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // RunJob runs a scheduled job now, whatever its schedule. It fails if the job does.
@@ -127,6 +168,6 @@ func (s *Stack) RunJob(ctx context.Context, name string) error {
 func (s *Stack) TasksConfig() outbox.TasksConfig {
 	return outbox.TasksConfig{
 		Location: location, ServiceAccount: tasksAccount,
-		ResumeURL: s.hosts.URL("resumepayment"), DeliverURL: s.hosts.URL("deliverwebhook"),
+		ResumeURL: s.hosts.URL("resumepayment"), DeliverURL: s.hosts.URL("deliverwebhook"), SettleURL: s.hosts.URL("settle"),
 	}
 }

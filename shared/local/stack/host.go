@@ -40,6 +40,7 @@ type HostConfig struct {
 	Signatures      map[string]string `json:"signatures"`  // variables of the function that providers call
 	SealingKey      string            `json:"sealing_key"`
 	WebhookSchedule string            `json:"webhook_schedule"` // empty: the functions' default
+	AuditSeals      string            `json:"audit_seals"`      // where the audit log's seals are, as a URL
 }
 
 // URL is the address of a function: where it is called, and the audience of the tokens with which it is.

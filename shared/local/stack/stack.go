@@ -19,6 +19,9 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -58,12 +61,14 @@ type Options struct {
 	// It is called concurrently.
 	Violation func(error)
 
+	Jobs            []string      // the scheduled jobs that run; nil: all of them
 	SweepSchedule   string        // cron, in UTC; empty: each minute
 	BankDelay       time.Duration // until a transfer that the payer authorized is confirmed; 0: ten minutes
 	WebhookSchedule string        // waits between attempts; empty: the functions' default
 	PubSubChaos     pubsubpush.Chaos
 	TasksChaos      cloudtasks.Chaos
 	Seed            uint64 // of the simulators' identifiers
+	SealsFolder     string // for the audit log's seals; empty: one of the stack's own, gone when it ends
 
 	// Calls are more variables of the functions that call providers, such as timeouts.
 	Calls map[string]string
@@ -217,6 +222,10 @@ func (s *Stack) hostConfig(o Options) (HostConfig, error) {
 	if err != nil {
 		return HostConfig{}, err
 	}
+	seals, err := s.sealsFolder(o)
+	if err != nil {
+		return HostConfig{}, err
+	}
 	sealing := make([]byte, 32)
 	_, _ = rand.Read(sealing) // never fails
 	c := HostConfig{
@@ -224,10 +233,23 @@ func (s *Stack) hostConfig(o Options) (HostConfig, error) {
 		PubSubAddress: s.PubSub.Addr(), TasksAddress: s.Tasks.Addr(), ClockURL: s.ClockURL, IssuerURL: s.IssuerURL, ControlURL: s.ControlURL,
 		Calls: s.accounts(), Signatures: s.signatures(),
 		SealingKey: base64.StdEncoding.EncodeToString(sealing), WebhookSchedule: o.WebhookSchedule,
+		AuditSeals: (&url.URL{Scheme: "file", Path: seals}).String(),
 	}
 	maps.Copy(c.Calls, o.Calls)
 	c.DatabaseURL, err = asFunction(s.DatabaseURL)
 	return c, err
+}
+
+// sealsFolder is where the seals go, which production keeps outside the database too.
+func (s *Stack) sealsFolder(o Options) (string, error) {
+	if o.SealsFolder != "" {
+		return filepath.Abs(o.SealsFolder)
+	}
+	folder, err := os.MkdirTemp("", "tollgate-seals-")
+	if err == nil {
+		s.defers(func() { _ = os.RemoveAll(folder) })
+	}
+	return folder, err
 }
 
 // connect makes what leads to the functions: queues, topics, subscriptions, jobs, routes.

@@ -10,6 +10,8 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,6 +26,8 @@ import (
 var (
 	row    = regexp.MustCompile(`(?m)^    (\w+)\s*= \{(.*entry_point.*)\}$`)
 	member = regexp.MustCompile(`(\w+)\s*= "([^"]*)"`)
+	called = regexp.MustCompile(`callers\s*= \[([^\]]*)\]`)
+	word   = regexp.MustCompile(`\w+`)
 )
 
 // The functions here, and who calls them, are those that terraform deploys.
@@ -33,7 +37,7 @@ func TestFunctionsAreThoseOfTerraform(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	deployed, pushed, scheduled := []string{}, map[string]string{}, map[string]string{}
+	deployed, pushed := []string{}, map[string]string{}
 	for _, r := range row.FindAllStringSubmatch(string(text), -1) {
 		name, of := r[1], map[string]string{}
 		for _, m := range member.FindAllStringSubmatch(r[2], -1) {
@@ -43,17 +47,17 @@ func TestFunctionsAreThoseOfTerraform(t *testing.T) {
 		if of["topic"] != "" {
 			pushed[name] = of["topic"]
 		}
-		if of["schedule"] != "" {
-			scheduled[name] = of["schedule"]
-		}
 		i := slices.IndexFunc(functions, func(f function) bool { return f.name == name })
 		if i < 0 {
 			continue // the comparison of the names says so
 		}
 		v := functions[i].variables(HostConfig{Addresses: map[string]string{name: "x"}})
-		caller := "call-from-" + of["caller"] + "@" + project + ".iam.gserviceaccount.com"
-		if admits := v["OIDC_CALLERS"] + v["GATEWAY_CALLERS"]; name != "ingestwebhook" && admits != caller {
-			t.Errorf("%s is called as %s in production, and admits %q here", name, caller, admits)
+		var callers []string
+		for _, caller := range word.FindAllString(called.FindStringSubmatch(r[2])[1], -1) {
+			callers = append(callers, "call-from-"+caller+"@"+project+".iam.gserviceaccount.com")
+		}
+		if admits, want := v["OIDC_CALLERS"]+v["GATEWAY_CALLERS"], strings.Join(callers, ","); name != "ingestwebhook" && admits != want {
+			t.Errorf("%s is called as %s in production, and admits %q here", name, want, admits)
 		}
 	}
 	local := Functions()
@@ -65,10 +69,35 @@ func TestFunctionsAreThoseOfTerraform(t *testing.T) {
 	if diff := cmp.Diff(pushed, subscribers); diff != "" {
 		t.Errorf("topics that are pushed to functions (-terraform +here):\n%s", diff)
 	}
-	if diff := cmp.Diff(map[string]string{"sweep": eachMinute}, scheduled); diff != "" {
-		t.Errorf("jobs (-here +terraform):\n%s", diff)
+}
+
+// The jobs here are those that terraform makes, with the functions' own timeouts.
+func TestJobsAreThoseOfTerraform(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../../terraform/functions.tf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	timeouts := map[string]string{}
+	for _, r := range timeoutRow.FindAllStringSubmatch(string(text), -1) {
+		timeouts[r[1]] = r[2]
+	}
+	var deployed, local []string
+	for _, r := range jobRow.FindAllStringSubmatch(string(text), -1) {
+		deployed = append(deployed, fmt.Sprintf("%v %s", r[1:], timeouts[r[2]]))
+	}
+	for _, j := range jobs {
+		local = append(local, fmt.Sprintf("%v %d", []string{j.name, j.function, j.schedule, j.zone, strconv.Itoa(j.retries)}, j.timeout))
+	}
+	if diff := cmp.Diff(deployed, local); diff != "" {
+		t.Errorf("jobs (-terraform +here):\n%s", diff)
 	}
 }
+
+var (
+	timeoutRow = regexp.MustCompile(`(?m)^    (\w+)\s*= \{.*\btimeout = (\d+)`)
+	jobRow     = regexp.MustCompile(`(?m)^    ([\w-]+)\s*= \{ function = "(\w+)", schedule = "([^"]+)", time_zone = "([^"]+)", retries = (\d) \}$`)
+)
 
 // The queues here are those that terraform makes.
 func TestQueuesAreThoseOfTerraform(t *testing.T) {
@@ -77,20 +106,19 @@ func TestQueuesAreThoseOfTerraform(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	type rates struct{ perSecond, concurrent string }
-	deployed, local := map[string]rates{}, map[string]rates{}
+	deployed, local := map[string]string{}, map[string]string{}
 	for _, r := range queueRow.FindAllStringSubmatch(string(text), -1) {
-		deployed[location+"/queues/"+r[1]] = rates{r[2], r[3]}
+		deployed[location+"/queues/"+r[1]] = strings.Join(r[2:], " ")
 	}
-	for name, limits := range queues() {
-		local[name] = rates{fmt.Sprint(limits.MaxDispatchesPerSecond), fmt.Sprint(limits.MaxConcurrentDispatches)}
+	for name, q := range queues() {
+		local[name] = fmt.Sprint(q.perSecond, q.concurrent, q.attempts, q.backoff)
 	}
-	if diff := cmp.Diff(deployed, local, cmp.AllowUnexported(rates{})); diff != "" {
+	if diff := cmp.Diff(deployed, local); diff != "" {
 		t.Errorf("queues (-terraform +here):\n%s", diff)
 	}
 }
 
-var queueRow = regexp.MustCompile(`(?m)^    ([\w-]+)\s*= \{ per_second = (\d+), concurrent = (\d+) \}$`)
+var queueRow = regexp.MustCompile(`(?m)^    ([\w-]+)\s*= \{ per_second = (\d+), concurrent = (\d+), attempts = (-?\d+), backoff = (\d+) \}$`)
 
 var secretive = regexp.MustCompile("SECRET|SEALING|TOKEN")
 
@@ -111,7 +139,7 @@ func TestSecretsGoOnlyWhereTheyAreUsed(t *testing.T) {
 	for _, names := range holders {
 		slices.Sort(names)
 	}
-	callers := []string{"applywebhook", "cancelpayment", "capturepayment", "createpayment", "refundpayment", "resumepayment"}
+	callers := []string{"applywebhook", "cancelpayment", "capturepayment", "createpayment", "reconcile", "refundpayment", "resumepayment"}
 	want := map[string][]string{
 		"STRIPE_SECRET_KEY":          callers,
 		"PAYPAL_CLIENT_SECRET":       callers,

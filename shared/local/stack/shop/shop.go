@@ -27,17 +27,18 @@ const Tolerance = 5 * time.Minute
 
 // Webhook is one request that the shop's endpoint got.
 type Webhook struct {
-	ID         string    // webhook-id: the event's, the same in every attempt
-	Signed     time.Time // webhook-timestamp
-	At         time.Time // when it came
-	Err        error     // why it can't be trusted; nil: verified
-	Answered   int       // the status it was answered with
-	Header     http.Header
-	Body       []byte
-	Type       string
-	PaymentID  string // empty of events that are about an endpoint
-	EndpointID string // empty of all others
-	Sequence   int64
+	ID           string    // webhook-id: the event's, the same in every attempt
+	Signed       time.Time // webhook-timestamp
+	At           time.Time // when it came
+	Err          error     // why it can't be trusted; nil: verified
+	Answered     int       // the status it was answered with
+	Header       http.Header
+	Body         []byte
+	Type         string
+	PaymentID    string // each is empty of events that are about something else
+	EndpointID   string
+	SettlementID string
+	Sequence     int64
 }
 
 // Shop is one merchant's server. It is safe for concurrent use.
@@ -156,8 +157,9 @@ func (got *Webhook) read() error {
 		Type     string `json:"type"`
 		Sequence int64  `json:"sequence"`
 		Data     struct {
-			Payment  named `json:"payment"`
-			Endpoint named `json:"endpoint"`
+			Payment    named `json:"payment"`
+			Endpoint   named `json:"endpoint"`
+			Settlement named `json:"settlement"`
 		} `json:"data"`
 	}
 	if err := json.Unmarshal(got.Body, &event); err != nil {
@@ -167,7 +169,7 @@ func (got *Webhook) read() error {
 		return fmt.Errorf("webhook-id is %q, the event's id %q", got.ID, event.ID)
 	}
 	got.Type, got.Sequence = event.Type, event.Sequence
-	got.PaymentID, got.EndpointID = event.Data.Payment.ID, event.Data.Endpoint.ID
+	got.PaymentID, got.EndpointID, got.SettlementID = event.Data.Payment.ID, event.Data.Endpoint.ID, event.Data.Settlement.ID
 	return nil
 }
 
