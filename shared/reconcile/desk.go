@@ -111,7 +111,7 @@ func List(ctx context.Context, db postgres.DB, f Filter) ([]Difference, error) {
 const (
 	selectByID   = `SELECT ` + differenceColumns + ` FROM differences WHERE id = $1`
 	lockByID     = selectByID + ` FOR UPDATE`
-	selectLog    = `SELECT action, detail, actor, at FROM difference_log WHERE difference_id = $1 ORDER BY at, id`
+	selectLog    = `SELECT action, detail, actor, at FROM difference_log WHERE difference_id = $1 ORDER BY number`
 	assign       = `UPDATE differences SET owner = $2, updated_at = $3 WHERE id = $1`
 	bookIt       = `UPDATE differences SET booked = true WHERE id = $1`
 	selectOrphan = `SELECT ` + entryColumns + ` FROM provider_entries WHERE provider = $1 AND account = $2 AND id = $3`

@@ -191,7 +191,7 @@ func TestALateEntryClosesTheDifference(t *testing.T) {
 	if got := r.text(`SELECT state || ' ' || resolution || ' ' || resolved_by FROM differences WHERE kind = 'missing_there'`); got != "RESOLVED agrees function:reconcile" {
 		t.Errorf("the difference is %s", got)
 	}
-	if got := r.text(`SELECT string_agg(action, ' ' ORDER BY at, l.id) FROM difference_log l JOIN differences d ON d.id = l.difference_id WHERE kind = 'missing_there'`); got != "opened resolved" {
+	if got := r.text(`SELECT string_agg(action, ' ' ORDER BY number) FROM difference_log l JOIN differences d ON d.id = l.difference_id WHERE kind = 'missing_there'`); got != "opened resolved" {
 		t.Errorf("the log says %s", got)
 	}
 	r.wantSums()

@@ -138,13 +138,14 @@ CREATE INDEX differences_opened ON differences (opened_at DESC, id DESC);
 -- Who did what about a difference.
 CREATE TABLE difference_log (
     id            uuid PRIMARY KEY,
+    number        bigint GENERATED ALWAYS AS IDENTITY, -- the order of what was done at the same time
     difference_id uuid NOT NULL REFERENCES differences,
     action        text NOT NULL, -- opened, changed, reopened, assigned, resolved
     detail        jsonb NOT NULL,
     actor         text NOT NULL,
     at            timestamptz NOT NULL
 );
-CREATE INDEX difference_log_difference ON difference_log (difference_id, at);
+CREATE INDEX difference_log_difference ON difference_log (difference_id, number);
 CREATE TRIGGER difference_log_append_only BEFORE UPDATE OR DELETE ON difference_log
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER difference_log_no_truncate BEFORE TRUNCATE ON difference_log
