@@ -134,6 +134,13 @@ var commands = []command{
 	{"settlements run", nil, "--date DATE", "have a date's run begun, or carried on if nobody is at it, by a new task", settlementsRun},
 	{"settlements retry", []string{"DATE"}, "", "have a date's run that failed carried on now, by a new task", settlementsRetry},
 	{"settlements csv", []string{"SETTLEMENT"}, "", "write what a settlement is made of as CSV, the bytes that its hash is of", settlementsCSV},
+	{"differences list", nil, "[--kind KIND] [--provider NAME] [--owner NAME] [--merchant MERCHANT] [--all] [--limit N]", "list where our facts, the providers' reports and the ledger do not agree, the oldest first; with --all what was resolved too", differencesList},
+	{"differences show", []string{"DIFFERENCE"}, "", "show a difference with its evidence and what was done about it", differencesShow},
+	{"differences assign", []string{"DIFFERENCE"}, "--to NAME [--who NAME]", "make a difference somebody's", differencesAssign},
+	{"differences resolve", []string{"DIFFERENCE"}, "--why TEXT [--who NAME] [--write-off]", "close a difference that is explained; --write-off has the ledger follow the provider", differencesResolve},
+	{"differences approve", []string{"DIFFERENCE"}, "--why TEXT [--who NAME]", "have an orphan charge refunded at the provider", differencesApprove},
+	{"differences reject", []string{"DIFFERENCE"}, "--why TEXT [--who NAME]", "leave an orphan charge where it is", differencesReject},
+	{"differences sums", nil, "", "hold our balance at each provider against the provider's own", differencesSums},
 	{"sagas list", nil, "[--limit N]", "list the operations that are not done, the oldest first", sagasList},
 	{"sagas resume", []string{"SAGA"}, "", "have an operation carried on now, by a new task", sagasResume},
 }
