@@ -23,6 +23,7 @@ import (
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/payment"
 	"github.com/tollgate/tollgate/shared/provider"
+	"github.com/tollgate/tollgate/shared/settlement"
 	"github.com/tollgate/tollgate/shared/webhook"
 )
 
@@ -210,6 +211,10 @@ func TestAnswersAreAsTheContractHasThem(t *testing.T) {
 	apitest.MatchSchema(t, "NextAction", provider.NextAction{})
 	apitest.MatchSchema(t, "Failure", provider.Refusal{})
 	apitest.MatchSchema(t, "FieldProblem", fault.Field{})
+	apitest.MatchSchema(t, "Settlement", settlement.View{})
+	apitest.MatchSchema(t, "SettlementList", settlement.Page{})
+	apitest.MatchSchema(t, "SettlementLine", settlement.LineView{})
+	apitest.MatchSchema(t, "SettlementLineList", settlement.LinePage{})
 }
 
 func TestEventsAreAsTheContractHasThem(t *testing.T) {
