@@ -281,7 +281,7 @@ func (r *rig) rewind(to Status) {
 	r.t.Helper()
 	_, err := r.Pool.Exec(r.t.Context(), `
 		SET session_replication_role = replica;
-		DELETE FROM provider_facts;
+		DELETE FROM provider_facts; DELETE FROM unsettled_entries; DELETE FROM ledger_entries; DELETE FROM ledger_postings;
 		UPDATE transactions SET status = '`+string(to)+`', authorized_minor = 0, captured_minor = 0;
 		SET session_replication_role = origin`)
 	if err != nil {
