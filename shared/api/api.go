@@ -37,6 +37,7 @@ type Env struct {
 	Google  []option.ClientOption // for the Pub/Sub client
 	Tasks   []option.ClientOption // for the Cloud Tasks client, which locally is elsewhere
 	KMS     []option.ClientOption // for the Cloud KMS client
+	Storage []option.ClientOption // for the Cloud Storage client
 
 	// Control is the control plane; nil is Firestore's, if the configuration names one.
 	Control   control.Store

@@ -16,7 +16,7 @@ var layers = [][]string{
 	{"postgres", "control", "config", "telemetry"},
 	{"alert", "ledger", "period", "idempotency", "saga", "inbox", "outbox", "provider", "admission"},
 	{"payment", "merchant"},
-	{"webhook", "reconcile", "settlement"},
+	{"webhook", "reconcile", "settlement", "audit"},
 	{"api", "task"},
 }
 

@@ -1,0 +1,394 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tollgate/tollgate/shared/fault"
+	"github.com/tollgate/tollgate/shared/id"
+)
+
+// merchantCheck verifies one merchant's log up to the end of the last closed period. It
+// walks along the seals and the rows at once, both in the order of sealing, and holds one
+// file and one page of rows.
+type merchantCheck struct {
+	*Service
+	merchant id.ID
+	closed   time.Time
+	next     int64       // the seal to begin with, and in the end to go on with: 0 when all is done
+	pause    func() bool // whether to stop where a period ends
+
+	rows    []row // read and not looked at yet
+	read    *Leaf // the last row read
+	allRead bool
+
+	previous *Hash           // the head of the seal before; nil: not known
+	since    time.Time       // of the period at hand
+	blind    *time.Time      // until then, up to the next seal that can be read, rows can't be told apart
+	moved    map[id.ID]bool  // rows reported as rewritten, which turn up elsewhere too
+	seals    map[int64]*kept // of the page at hand
+
+	totals   Totals
+	findings []Finding
+}
+
+var errEnough = errors.New("audit: enough found")
+
+// verifyMerchant finds what does not agree in a merchant's log and seals, from one seal on,
+// until all is done (next is 0) or pause says to stop.
+func (s *Service) verifyMerchant(ctx context.Context, merchant id.ID, closed time.Time, from int64, pause func() bool) (*merchantCheck, error) {
+	c := &merchantCheck{
+		Service: s, merchant: merchant, closed: closed, next: from, pause: pause, previous: &Hash{}, moved: map[id.ID]bool{},
+	}
+	err := c.run(ctx)
+	if errors.Is(err, errEnough) {
+		c.findings = append(c.findings, Finding{Kind: More, Merchant: merchant, Detail: "the rest of the merchant's log was not looked at"})
+		c.next, err = 0, nil
+	}
+	if c.next == 0 {
+		c.totals.Merchants = 1
+	}
+	c.totals.Findings = int64(len(c.findings))
+	return c, err
+}
+
+func (c *merchantCheck) run(ctx context.Context) error {
+	last, err := lastSeal(ctx, c.Pool, c.merchant)
+	if err != nil {
+		return err
+	}
+	if c.next > 1 {
+		if err := c.resume(ctx); err != nil {
+			return err
+		}
+	}
+	for n := c.next; ; n++ {
+		there, err := c.kept(ctx, n)
+		if err != nil {
+			return err
+		}
+		file, broken, err := c.file(ctx, n)
+		if err != nil {
+			return err
+		}
+		beyond := n > last.Number
+		if beyond && file == nil && broken == nil || beyond && file != nil && file.Until.After(c.closed) ||
+			there != nil && there.Until.After(c.closed) {
+			break // of a period that is being closed
+		}
+		if since := sinceOf(there, file); n > c.next && since != nil && since.After(c.since) {
+			if c.pause() {
+				c.next = n
+				return c.inserted(ctx, &Leaf{At: *since})
+			}
+			c.since = *since
+		}
+		c.totals.Seals++
+		if err := c.judgeSeal(n, there, file, broken); err != nil {
+			return err
+		}
+		switch {
+		case file != nil:
+			err = c.holdAgainst(ctx, file)
+		case there != nil:
+			err = c.holdAgainstHead(ctx, n, there)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	c.next = 0
+	return c.inserted(ctx, nil)
+}
+
+// resume begins where an earlier check stopped: with the first seal of a period.
+func (c *merchantCheck) resume(ctx context.Context) error {
+	before, file, err := c.seal(ctx, c.next-1)
+	if err != nil {
+		return err
+	}
+	c.previous = headOf(before, file)
+	first, file, err := c.seal(ctx, c.next)
+	if err != nil {
+		return err
+	}
+	since := sinceOf(first, file)
+	if since == nil { // it is gone since: from the beginning, then
+		c.next, c.previous = 1, &Hash{}
+		return nil
+	}
+	c.since, c.read = *since, &Leaf{At: *since}
+	return nil
+}
+
+// seal is both copies of a seal, where they are there and can be read.
+func (c *merchantCheck) seal(ctx context.Context, number int64) (*kept, *Seal, error) {
+	seals, err := listSeals(ctx, c.Pool, c.merchant, number-1, 1)
+	if err != nil {
+		return nil, nil, err
+	}
+	file, _, err := c.file(ctx, number)
+	if len(seals) == 0 || seals[0].Number != number {
+		return nil, file, err
+	}
+	return &seals[0], file, err
+}
+
+// sinceOf is when the period of a seal begins, the vault's word before the database's.
+func sinceOf(there *kept, file *Seal) *time.Time {
+	switch {
+	case file != nil:
+		return file.Since
+	case there != nil:
+		return there.Since
+	}
+	return nil
+}
+
+func headOf(there *kept, file *Seal) *Hash {
+	switch {
+	case file != nil:
+		return &file.Head
+	case there != nil:
+		h := Hash(there.Head)
+		return &h
+	}
+	return nil
+}
+
+// kept is the database's seal of the number, nil if it has none.
+func (c *merchantCheck) kept(ctx context.Context, number int64) (*kept, error) {
+	const page = 200
+	if c.seals == nil || (number-1)%page == 0 {
+		seals, err := listSeals(ctx, c.Pool, c.merchant, number-1, page)
+		if err != nil {
+			return nil, err
+		}
+		c.seals = make(map[int64]*kept, len(seals))
+		for i := range seals {
+			c.seals[seals[i].Number] = &seals[i]
+		}
+	}
+	return c.seals[number], nil
+}
+
+// file is the vault's seal of the number, nil if it has none; broken says what is wrong
+// with the one it has.
+func (c *merchantCheck) file(ctx context.Context, number int64) (seal *Seal, broken, err error) {
+	text, err := c.Vault.Read(ctx, sealName(c.merchant, number))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the seal %s: %w", sealName(c.merchant, number), err)
+	}
+	seal, broken = decodeSeal(text, c.merchant, number)
+	return seal, broken, nil
+}
+
+func (c *merchantCheck) find(f Finding) error {
+	f.Merchant = c.merchant
+	c.findings = append(c.findings, f)
+	if len(c.findings) >= mostFindings {
+		return errEnough
+	}
+	return nil
+}
+
+// judgeSeal holds the seal's two copies against each other and the seal before.
+func (c *merchantCheck) judgeSeal(n int64, there *kept, file *Seal, broken error) error {
+	var found []Finding
+	add := func(k Kind, format string, args ...any) {
+		found = append(found, Finding{Kind: k, Seal: n, Detail: fmt.Sprintf(format, args...)})
+	}
+	switch {
+	case broken != nil:
+		add(SealBroken, "in the vault, %v", broken)
+	case file == nil && there == nil:
+		add(SealMissing, "neither the database nor the vault has it, though they have later ones")
+	case file == nil:
+		add(SealMissing, "the vault does not have it")
+	}
+	if there == nil && (file != nil || broken != nil) {
+		add(SealMissing, "the database does not have it")
+	}
+	if there != nil && file != nil && !there.equal(file) {
+		add(SealRewritten, "the database has the head %x of %d rows, the vault %x of %d", there.Head, there.Count, file.Head, len(file.Rows))
+	}
+	var previous *Hash
+	switch {
+	case file != nil:
+		previous = &file.Previous
+	case there != nil:
+		p := Hash(there.Previous)
+		previous = &p
+	}
+	if previous != nil && c.previous != nil && *previous != *c.previous {
+		add(SealForked, "it follows a seal with the head %x, and the one before it has %x", *previous, *c.previous)
+	}
+	c.previous = headOf(there, file)
+	for _, f := range found {
+		if err := c.find(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k *kept) equal(s *Seal) bool {
+	sameSince := (k.Since == nil) == (s.Since == nil) && (k.Since == nil || k.Since.Equal(*s.Since))
+	return sameSince && k.Until.Equal(s.Until) && k.Count == len(s.Rows) &&
+		bytes.Equal(k.Previous, s.Previous[:]) && bytes.Equal(k.Head, s.Head[:])
+}
+
+// holdAgainst compares the log with all the rows of a seal.
+func (c *merchantCheck) holdAgainst(ctx context.Context, seal *Seal) error {
+	for i := range seal.Rows {
+		sealed := seal.Rows[i]
+		if err := c.inserted(ctx, &sealed); err != nil {
+			return err
+		}
+		r, err := c.peek(ctx)
+		if err != nil {
+			return err
+		}
+		c.totals.Rows++
+		if r == nil || r.leaf().compare(sealed) != 0 {
+			if err := c.gone(ctx, seal, sealed); err != nil {
+				return err
+			}
+			continue
+		}
+		c.rows = c.rows[1:]
+		if r.leaf().SHA256 == sealed.SHA256 {
+			continue
+		}
+		err = c.find(Finding{
+			Kind: RowRewritten, Seal: seal.Number, Payment: r.Payment, Row: r.ID,
+			Detail: fmt.Sprintf("the log's row of %s is not the one that was sealed; it says now: %s by %s", sealed.At.Format(time.RFC3339Nano), r.Action, r.Actor),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// gone says what became of a sealed row that is not where it was.
+func (c *merchantCheck) gone(ctx context.Context, seal *Seal, sealed Leaf) error {
+	rows, _ := c.Pool.Query(ctx, selectRow, sealed.Payment, sealed.Row) // CollectExactlyOneRow returns the error
+	r, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[row])
+	f := Finding{
+		Kind: RowDeleted, Seal: seal.Number, Payment: sealed.Payment, Row: sealed.Row,
+		Detail: fmt.Sprintf("the log lacks the row of %s that was sealed", sealed.At.Format(time.RFC3339Nano)),
+	}
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+	case err != nil:
+		return fault.Wrap(err, "look for a row of the audit log")
+	default:
+		f.Kind = RowRewritten
+		f.Detail = fmt.Sprintf("the log's row of %s, merchant %s, was sealed as of %s, merchant %s",
+			r.At.UTC().Format(time.RFC3339Nano), r.Merchant, sealed.At.Format(time.RFC3339Nano), c.merchant)
+		c.moved[r.ID] = true
+		c.forgetInserted(r.ID)
+	}
+	return c.find(f)
+}
+
+// forgetInserted drops the finding that a row was inserted, now that it is known where it
+// comes from.
+func (c *merchantCheck) forgetInserted(row id.ID) {
+	kept := c.findings[:0]
+	for _, f := range c.findings {
+		if f.Kind != RowInserted || f.Row != row {
+			kept = append(kept, f)
+		}
+	}
+	c.findings = kept
+}
+
+// inserted goes on to the sealed row. What the log has before it was not sealed. nil: to
+// the end of the last closed period.
+func (c *merchantCheck) inserted(ctx context.Context, sealed *Leaf) error {
+	for {
+		r, err := c.peek(ctx)
+		if err != nil || r == nil {
+			return err
+		}
+		if sealed != nil && r.leaf().compare(*sealed) >= 0 {
+			c.blind = nil
+			return nil
+		}
+		c.rows = c.rows[1:]
+		if c.blind != nil && r.At.Before(*c.blind) || c.moved[r.ID] {
+			continue
+		}
+		err = c.find(Finding{
+			Kind: RowInserted, Payment: r.Payment, Row: r.ID,
+			Detail: fmt.Sprintf("the log's row of %s (%s by %s) lies in a closed period and was not sealed", r.At.UTC().Format(time.RFC3339Nano), r.Action, r.Actor),
+		})
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// holdAgainstHead compares the log with a seal of which only the head is left.
+func (c *merchantCheck) holdAgainstHead(ctx context.Context, n int64, seal *kept) error {
+	if c.blind != nil && c.blind.Equal(seal.Until) {
+		return nil // where its rows begin is not known
+	}
+	if seal.Since != nil {
+		if err := c.inserted(ctx, &Leaf{At: *seal.Since}); err != nil {
+			return err
+		}
+	}
+	leaves := make([]Leaf, 0, seal.Count)
+	for len(leaves) < seal.Count {
+		r, err := c.peek(ctx)
+		if err != nil {
+			return err
+		}
+		if r == nil || !r.At.Before(seal.Until) {
+			break
+		}
+		leaves = append(leaves, r.leaf())
+		c.rows = c.rows[1:]
+	}
+	c.totals.Rows += int64(len(leaves))
+	if newSeal(c.merchant, n, Hash(seal.Previous), seal.Since, seal.Until, leaves).Head == Hash(seal.Head) {
+		return nil
+	}
+	c.blind = &seal.Until
+	return c.find(Finding{
+		Kind: RowsChanged, Seal: n,
+		Detail: fmt.Sprintf("the log's rows until %s are not the %d that were sealed; which ones only the vault's copy could tell", seal.Until.UTC().Format(time.RFC3339), seal.Count),
+	})
+}
+
+// peek is the next row of the log before the end of the last closed period, nil at the end.
+func (c *merchantCheck) peek(ctx context.Context) (*row, error) {
+	const page = 1000
+	if len(c.rows) == 0 && !c.allRead {
+		rows, err := listRows(ctx, c.Pool, c.merchant, nil, c.closed, c.read, page)
+		if err != nil {
+			return nil, err
+		}
+		c.rows, c.allRead = rows, len(rows) < page
+		if len(rows) > 0 {
+			last := rows[len(rows)-1].leaf()
+			c.read = &last
+		}
+	}
+	if len(c.rows) == 0 {
+		return nil, nil
+	}
+	return &c.rows[0], nil
+}
