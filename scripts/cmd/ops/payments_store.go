@@ -69,7 +69,8 @@ type refundRow struct {
 }
 
 const selectRefunds = `
-	SELECT id, status, amount_minor, origin, provider_refund_id, reason, failure_code, created_at, updated_at
+	SELECT id, status, amount_minor, origin, provider_refund_id,
+		(SELECT data ->> 'reason' FROM personal_data p WHERE p.id = personal_data_id) AS reason, failure_code, created_at, updated_at
 	FROM refunds WHERE transaction_id = $1 ORDER BY created_at, id`
 
 type operationRow struct {

@@ -15,8 +15,8 @@ deployment give
     --tasks-location NAME     or TASKS_LOCATION: projects/P/locations/L, for tasks
     --control-project NAME    or CONTROL_PROJECT: where Firestore is, for circuits
 and in the environment, for the commands that say so when it is missing,
-TASKS_SERVICE_ACCOUNT, RESUME_URL, DELIVER_URL and WEBHOOK_KMS_KEY (or
-WEBHOOK_SEALING_KEY), as the functions have them. Cloud Tasks, Firestore and Cloud
+TASKS_SERVICE_ACCOUNT, RESUME_URL, DELIVER_URL, AUDIT_SEALS and WEBHOOK_KMS_KEY
+(or WEBHOOK_SEALING_KEY), as the functions have them. Cloud Tasks, Firestore and Cloud
 KMS are called with your application default credentials (gcloud auth
 application-default login).
 
