@@ -19,6 +19,7 @@ import (
 	"github.com/tollgate/tollgate/scripts/cmd/load/instance"
 	"github.com/tollgate/tollgate/scripts/cmd/load/isolation"
 	"github.com/tollgate/tollgate/scripts/cmd/load/measure"
+	"github.com/tollgate/tollgate/scripts/cmd/load/settlement"
 	"github.com/tollgate/tollgate/scripts/cmd/load/webhooks"
 )
 
@@ -33,6 +34,7 @@ var benchmarks = []struct {
 	{"webhooks-isolation", webhooks.IsolationCommand, webhooks.IsolationUsage},
 	{"webhooks-crash", webhooks.CrashCommand, webhooks.CrashUsage},
 	{"outbox-drain", webhooks.DrainCommand, webhooks.DrainUsage},
+	{"settlement", settlement.Command, settlement.Usage},
 }
 
 func usage() string {
