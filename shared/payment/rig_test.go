@@ -60,6 +60,7 @@ func newRigOn(t *testing.T, c *clock.Clock, sim *providersim.Stripe, url string,
 	}}
 	r.caller = Caller{MerchantID: r.merchant(), KeyID: r.NewID()}
 	t.Cleanup(func() { r.checkEvents(pool) })
+	t.Cleanup(func() { r.checkLedger(pool) })
 	return r
 }
 
