@@ -209,7 +209,7 @@ const (
 // judge is deterministic: the same unit in the same terms has the same ruling.
 func judge(u *unit, t terms) ruling {
 	j := &judgement{unit: u, terms: t, ruling: ruling{verdicts: map[string]verdict{}, unreported: map[money.Currency]int64{}}, unclean: map[string]bool{}}
-	j.moves, j.groups = movements(u.facts), groups(u.entries)
+	j.moves, j.groups = movements(u.facts), groups(settledFirst(u.entries))
 	j.pair(func(m *movement, g *group) bool { return m.object == g.object })
 	// A report may name the capture that a dispute is about, and not the dispute.
 	exact := func(m *movement, g *group) bool { return disputed(m, g) && g.total(m.currency) == m.amount }
@@ -345,6 +345,23 @@ func minTime(a, b time.Time) time.Time {
 	return a
 }
 
+// settledFirst has those entries come first that were paired before: when one comes twice,
+// it is the new one that is too much.
+func settledFirst(entries []entry) []entry {
+	sorted := slices.Clone(entries)
+	slices.SortStableFunc(sorted, func(a, b entry) int {
+		return cmp.Compare(rank(a), rank(b))
+	})
+	return sorted
+}
+
+func rank(e entry) int {
+	if e.Verdict != nil && *e.Verdict == matched {
+		return 0
+	}
+	return 1
+}
+
 // groups sorts entries by object and family. Fees are no group's.
 func groups(entries []entry) []*group {
 	var all []*group
@@ -469,6 +486,9 @@ func (j *judgement) differ(e entry, f finding) {
 	j.verdicts[e.ID] = differs
 	f.subject, f.object, f.entry = e.ID, e.ObjectID, e.ID
 	f.actualCurrency, f.actual = e.Currency, e.Gross
+	if j.charged[e.ID] {
+		f.fee = 0 // it is booked, from before the entry was in doubt
+	}
 	if f.currency.IsZero() {
 		f.currency = e.Currency
 	}
@@ -542,7 +562,7 @@ func (j *judgement) unknownEntries() {
 // again, as its object is, is part of that difference.
 func (j *judgement) separateFees() {
 	var fees []entry
-	for _, e := range j.entries {
+	for _, e := range settledFirst(j.entries) {
 		if e.Kind == provider.EntryFee {
 			fees = append(fees, e)
 		}
@@ -554,7 +574,7 @@ func (j *judgement) separateFees() {
 		twice := slices.IndexFunc(j.findings, func(f finding) bool {
 			return f.kind == Duplicate && f.object == e.ObjectID && f.actualCurrency == e.Currency && f.fee == 0
 		})
-		if again && twice >= 0 {
+		if again && twice >= 0 && !j.charged[e.ID] {
 			j.findings[twice].fee = -e.Net
 			j.verdicts[e.ID] = differs
 			continue
@@ -601,18 +621,25 @@ func (j *judgement) pending(g *group) bool {
 	return newest.State == provider.StatePending || newest.State == provider.StateRequiresAction
 }
 
-// restated finds entries that the provider tells otherwise now.
+// restated finds entries that the provider tells otherwise now. What was booked by its
+// first word stays so until it is explained.
 func (j *judgement) restated() {
 	for _, e := range j.entries {
 		if e.Restated == nil {
 			continue
 		}
 		j.verdicts[e.ID] = differs
-		j.findings = append(j.findings, finding{
-			kind: Amount, subject: e.ID + "/restated", object: e.ObjectID, entry: e.ID, currency: e.Currency, expected: e.Gross - e.Fee,
-			actualCurrency: e.Restated.Currency, actual: e.Restated.Gross - e.Restated.Fee, booked: true,
-			why: "the provider has changed what it had reported",
-		})
+		f := finding{
+			kind: Amount, subject: e.ID + "/restated", object: e.ObjectID, entry: e.ID, currency: e.Currency, expected: e.Gross,
+			actualCurrency: e.Restated.Currency, actual: e.Restated.Gross, booked: true, why: "the provider has changed what it had reported",
+		}
+		switch {
+		case e.Restated.Currency != e.Currency:
+			f.kind = Currency
+		case e.Restated.Gross == e.Gross && e.Restated.Fee != e.Fee:
+			f.kind, f.expected, f.actual = Fee, e.Fee, e.Restated.Fee
+		}
+		j.findings = append(j.findings, f)
 	}
 }
 

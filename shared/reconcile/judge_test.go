@@ -104,6 +104,8 @@ func TestJudge(t *testing.T) {
 	recent.OccurredAt = today.Add(-time.Hour)
 	again := reported("ch", charge, 100, 0)
 	again.Restated = &restatement{Kind: charge, Currency: usd, Gross: 90}
+	dearer := reported("ch", charge, 100, 2)
+	dearer.Restated = &restatement{Kind: charge, Currency: usd, Gross: 100, Fee: 5}
 	for name, c := range map[string]struct {
 		unit  *unit
 		asked bool
@@ -150,6 +152,7 @@ func TestJudge(t *testing.T) {
 		"a charge that is too young to tell":   {unit: held(nobody, 0, nil, fresh)},
 		"a refund of nobody's":                 {unit: held(nobody, 0, nil, reported("re", refundEntry, -40, 0)), want: "missing_here 0->-40"},
 		"an entry that is told otherwise now":  {unit: held(ours, 0, captured, again), want: "amount 100->90"},
+		"an entry whose fee is another now":    {unit: held(ours, 0, captured, dearer), want: "fee 2->5"},
 	} {
 		c.unit.asked = c.asked
 		r := judge(c.unit, terms{now: today, horizon: today})
@@ -194,14 +197,18 @@ func TestJudgeExplainsEveryMinorUnit(t *testing.T) {
 			provider.EntryCharge, provider.EntryRefund, provider.EntryRefundFailed, provider.EntryDispute, provider.EntryDisputeWon, provider.EntryFee,
 			provider.EntryAdjustment,
 		}
-		var entries []entry
-		for range rapid.IntRange(0, 5).Draw(t, "entries") {
+		draw := func(t *rapid.T) entry {
 			e := reported(rapid.SampledFrom(objects).Draw(t, "object"), rapid.SampledFrom(kinds).Draw(t, "entry"),
 				rapid.Int64Range(-5, 5).Draw(t, "gross"), rapid.Int64Range(-1, 2).Draw(t, "fee"))
+			e.ID = fmt.Sprintf("%d/%s", rapid.IntRange(0, 9).Draw(t, "place"), e.ID) // anywhere among the others
 			if rapid.Bool().Draw(t, "in euros") {
 				e.Currency = eur
 			}
-			entries = append(entries, e)
+			return e
+		}
+		var entries []entry
+		for range rapid.IntRange(0, 5).Draw(t, "entries") {
+			entries = append(entries, draw(t))
 		}
 		u := held(ours, 0, facts, entries...)
 		u.asked = true
@@ -211,51 +218,86 @@ func TestJudgeExplainsEveryMinorUnit(t *testing.T) {
 			u.books[objectCurrency{o, usd}] = b
 		}
 		at := terms{now: today, horizon: rapid.SampledFrom([]time.Time{epoch, today}).Draw(t, "horizon")}
-		r := judge(u, at)
-		left := map[money.Currency]int64{}
-		for _, e := range entries {
-			left[e.Currency] += e.Net
-			if r.verdicts[e.ID] == waiting {
-				left[e.Currency] -= e.Net
-			} else if r.verdicts[e.ID] == "" {
-				t.Fatalf("entry %+v is not judged", e)
+		for range 3 { // each time with more entries than before, and with what was booked
+			r := judge(u, at)
+			charges := map[money.Currency]int64{}
+			for _, e := range u.entries {
+				if r.verdicts[e.ID] == "" {
+					t.Fatalf("entry %+v is not judged", e)
+				}
+				if u.charged[e.ID] {
+					charges[e.Currency] += feeOf(e)
+				}
 			}
-		}
-		for key, b := range u.books {
-			left[key.currency] -= b.moved
-		}
-		for _, f := range r.fees {
-			left[f.entry.Currency] += f.amount
-		}
-		for _, f := range r.findings {
-			if f.booked {
-				continue
+			if left := unexplained(u, r, charges); len(left) > 0 {
+				t.Fatalf("%v are not explained\nfacts %+v\nentries %+v\nruling %+v", left, facts, u.entries, r)
 			}
-			left[f.currency] += f.expected
-			left[f.actualCurrency] -= f.actual - f.fee
-		}
-		for c, amount := range r.unreported {
-			left[c] += amount
-		}
-		for c, amount := range left {
-			if amount != 0 {
-				t.Fatalf("%d %s are not explained\nfacts %+v\nentries %+v\nruling %+v", amount, c.Code(), facts, entries, r)
+			book(u, r)
+			for key, b := range u.books {
+				if b.charged != 0 && b.scheduled+b.charged+b.corrected != 0 {
+					t.Fatalf("the fees of %+v come to %+v", key, b)
+				}
 			}
-		}
-		book(u, r)
-		for key, b := range u.books {
-			if b.charged != 0 && b.scheduled+b.charged+b.corrected != 0 {
-				t.Fatalf("the fees of %+v come to %+v", key, b)
+			again := judge(u, at)
+			if len(again.fees)+len(again.corrections) > 0 || found(again) != found(r) {
+				t.Fatalf("a second time: %+v, after %+v", again, r)
 			}
-		}
-		if again := judge(u, at); len(again.fees)+len(again.corrections) > 0 || found(again) != found(r) {
-			t.Fatalf("a second time: %+v, after %+v", again, r)
+			for range rapid.IntRange(0, 2).Draw(t, "more") {
+				u.entries = append(u.entries, draw(t))
+			}
+			slices.SortFunc(u.entries, func(a, b entry) int { return strings.Compare(a.ID, b.ID) })
 		}
 	})
 }
 
+func feeOf(e entry) int64 {
+	if e.Kind == provider.EntryFee {
+		return -e.Net
+	}
+	return e.Fee
+}
+
+// unexplained is what is left of the report when all that is known is taken from it.
+func unexplained(u *unit, r ruling, charged map[money.Currency]int64) map[string]int64 {
+	left := map[money.Currency]int64{}
+	for _, e := range u.entries {
+		left[e.Currency] += e.Net
+		if r.verdicts[e.ID] == waiting {
+			left[e.Currency] -= e.Net
+		}
+	}
+	for c, amount := range charged {
+		left[c] += amount
+	}
+	for key, b := range u.books {
+		left[key.currency] -= b.moved
+	}
+	for _, f := range r.fees {
+		left[f.entry.Currency] += f.amount
+	}
+	for _, f := range r.findings {
+		if f.booked {
+			continue
+		}
+		left[f.currency] += f.expected
+		left[f.actualCurrency] -= f.actual - f.fee
+	}
+	off := map[string]int64{}
+	for c, amount := range left {
+		if amount += r.unreported[c]; amount != 0 {
+			off[c.Code()] = amount
+		}
+	}
+	return off
+}
+
 // book does what a ruling asks for.
 func book(u *unit, r ruling) {
+	for i, e := range u.entries {
+		if v, ok := r.verdicts[e.ID]; ok {
+			u.entries[i].Verdict = &v
+		}
+	}
 	for _, f := range r.fees {
 		u.charged[f.entry.ID] = true
 		key := objectCurrency{f.object, f.entry.Currency}

@@ -101,10 +101,17 @@ type aged struct {
 	RecordedAt time.Time `db:"recorded_at"`
 }
 
+// slice is how much time is matched at once: a query looks through all that was recorded in
+// it, for each batch anew.
+const slice = 10 * time.Minute
+
 func (r *run) matchFacts(ctx context.Context) error {
-	to := r.horizon()
 	var after aged
-	for r.cursor.FactsTo.Before(to) && !r.late() {
+	for end := r.horizon(); r.cursor.FactsTo.Before(end) && !r.late(); {
+		to := r.cursor.FactsTo.Truncate(slice).Add(slice)
+		if to.After(end) {
+			to = end
+		}
 		facts, err := collect[aged](ctx, r, selectAged, r.name, r.account, r.cursor.FactsTo, to, after.RecordedAt, after.ObjectID, batch)
 		if err != nil {
 			return fault.Wrap(err, "list facts that came of age")
