@@ -179,6 +179,21 @@ func TestADisputeAfterAFullRefund(t *testing.T) {
 	r.gapless()
 }
 
+// A dispute costs what it costs, whoever wins it.
+func TestADisputeHasItsFee(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.charge(ledger.Schedule{DisputeFeeMinor: 1500})
+	p := r.pay(r.params(Automatic))
+	dispute := r.contest(p, providersim.Complaint{AmountMinor: 2000})
+	r.webhook(p)
+	r.wantAccounts("disputed,", map[ledger.Account]int64{
+		ledger.Receivable: 3000, ledger.Payable: -1500, ledger.Disputes: 2000, ledger.DisputeReserve: -2000, ledger.Fees: -1500,
+	})
+	r.decide(p, dispute, providersim.DisputeWon)
+	r.wantAccounts("won,", map[ledger.Account]int64{ledger.Receivable: 5000, ledger.Payable: -3500, ledger.Fees: -1500})
+}
+
 // An inquiry takes no money: nothing is heard of it until it does.
 func TestAnInquiryIsNoDispute(t *testing.T) {
 	t.Parallel()
