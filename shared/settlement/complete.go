@@ -89,6 +89,9 @@ func (s *Service) complete(ctx context.Context, tx pgx.Tx, of open, now time.Tim
 	if err := postgres.Pipeline(ctx, tx, b); err != nil {
 		return work{}, fault.Wrap(err, "complete a settlement")
 	}
+	if lines == 0 {
+		return work{cost: least}, nil // all of it was left out, and nobody need be told
+	}
 	b = &pgx.Batch{}
 	s.announce(ctx, b, of, made, now)
 	return work{cost: least + int(lines/linesPerPayment)}, postgres.Pipeline(ctx, tx, b)

@@ -76,6 +76,7 @@ func TestAPoisonedPaymentIsSkipped(t *testing.T) {
 			r.nightly() // it is left out again
 			r.want("SUCCEEDED 1 1 0 1", runState)
 			r.want("0 1", `SELECT string_agg(retry_count::text, ' ' ORDER BY id) FROM batch_execution_errors`)
+			r.want("1", `SELECT count(*) FROM events WHERE type = 'settlement.completed'`) // not of nothing
 			poison.cure(r, bad)
 			r.nightly()
 			r.want("SUCCEEDED 1 1 1 0", runState)
@@ -356,7 +357,7 @@ func TestBeforeItBegins(t *testing.T) {
 	}
 }
 
-func TestNegativeNets(t *testing.T) {
+func TestNothingIsLeftToPay(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.plant(settlementtest.Seed{Name: "a", Payments: 1, Amount: 100, At: noon})
