@@ -139,7 +139,8 @@ func (p plan) night(ctx context.Context, databaseURL string, payments, kills int
 		}
 	}()
 	w.stack, err = stack.Start(ctx, stack.Options{
-		DatabaseURL: databaseURL, Clock: clock.NewFlowing(time.Now()), Run: true, ExternalHost: true, SweepSchedule: "30 12 * * *",
+		DatabaseURL: databaseURL, Clock: clock.NewFlowing(time.Now()), Run: true, ExternalHost: true,
+		Jobs:       []string{"settle"}, // nothing else runs beside it
 		TasksChaos: cloudtasks.Chaos{Seed: p.Seed},
 	})
 	if err != nil {
