@@ -56,7 +56,7 @@ const (
 		  AND e.occurred_at < $3
 		  AND $4 = coalesce((SELECT d.currency FROM differences d
 		                     WHERE d.provider = e.provider AND d.entry_id = e.id AND d.kind = 'currency' LIMIT 1), e.currency)
-		ORDER BY e.id`
+		ORDER BY e.id LIMIT $5`
 	setPayout  = `UPDATE provider_entries SET payout_id = $4, changed_at = $5 WHERE provider = $1 AND account = $2 AND id = ANY ($3)`
 	selectPaid = `
 		SELECT p.merchant_id, sum(e.amount_minor)::bigint AS net_minor, count(DISTINCT p.id) AS postings
@@ -78,6 +78,10 @@ const (
 		ORDER BY array_position(ARRAY['missing_there', 'duplicate', 'amount', 'currency', 'fee'], d.kind), d.id`
 	noteDoubts = `UPDATE differences SET payout_entry = $2 WHERE id = ANY ($1)`
 )
+
+// mostUnpaid bounds what is looked through for a payout whose members nobody names. Where
+// there is more, it is not what the payout was made of.
+const mostUnpaid = 100_000
 
 // member is an entry that a payout pays out.
 type member struct {
@@ -169,7 +173,7 @@ func (r *run) members(ctx context.Context, tx pgx.Tx, p entry) (all []member, ti
 	if p.Gross > 0 {
 		return nil, false, nil
 	}
-	rows, _ := tx.Query(ctx, selectUnpaid, r.name, r.account, p.OccurredAt, p.Currency) // CollectRows returns the error
+	rows, _ := tx.Query(ctx, selectUnpaid, r.name, r.account, p.OccurredAt, p.Currency, mostUnpaid) // CollectRows returns the error
 	all, err = pgx.CollectRows(rows, pgx.RowToStructByName[member])
 	return all, false, err
 }

@@ -65,6 +65,7 @@ CREATE TABLE provider_entries (
 );
 CREATE INDEX provider_entries_object ON provider_entries (provider, object_id) WHERE object_id <> '';
 CREATE INDEX provider_entries_payout ON provider_entries (provider, account, payout_id) WHERE payout_id <> '';
+CREATE INDEX provider_entries_unpaid ON provider_entries (provider, account, occurred_at) WHERE payout_id = '' AND kind <> 'payout';
 CREATE INDEX provider_entries_to_judge ON provider_entries (provider, account, occurred_at, id) WHERE judged_at IS NULL;
 CREATE INDEX provider_entries_waiting ON provider_entries (provider, account, occurred_at) WHERE verdict = 'waiting';
 CREATE INDEX provider_entries_transaction ON provider_entries (transaction_id) WHERE transaction_id IS NOT NULL;
