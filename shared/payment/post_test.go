@@ -101,6 +101,28 @@ func TestARefundThatFailsTakesItsPartOfTheFeeBack(t *testing.T) {
 	r.wantBalances(map[ledger.Account]int64{ledger.Receivable: 5000, ledger.Payable: -4500, ledger.Fees: -500})
 }
 
+func TestADisputeCostsItsFeeWhoeverWins(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.charge(ledger.Schedule{DisputeFeeMinor: 1500, RefundReturnsFee: true})
+	p := r.pay(r.params(Automatic))
+	dispute, err := r.sim.Dispute(providersim.Complaint{Payment: *p.ProviderTransactionID, AmountMinor: 2000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.webhook(p)
+	r.wantBalances(map[ledger.Account]int64{
+		ledger.Receivable: 3000, ledger.Disputes: 2000, ledger.DisputeReserve: -2000, ledger.Payable: -1500, ledger.Fees: -1500,
+	})
+	if err := r.sim.Decide(dispute, providersim.DisputeWon); err != nil {
+		t.Fatal(err)
+	}
+	r.webhook(p)
+	r.wantBalances(map[ledger.Account]int64{ledger.Receivable: 5000, ledger.Payable: -3500, ledger.Fees: -1500})
+	r.must(r.refundOf(p, nil)) // returns the captures' fees, and there are none
+	r.wantBalances(map[ledger.Account]int64{ledger.Payable: 1500, ledger.Fees: -1500})
+}
+
 // The posting is in the transaction of the change: without the one there is not the other.
 func TestNothingIsCapturedThatIsNotPosted(t *testing.T) {
 	t.Parallel()
