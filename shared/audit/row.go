@@ -55,12 +55,13 @@ const rowColumns = `transaction_id, id, merchant_id, object, object_id, kind, ve
 	actor, request_id, at`
 
 // Rows are read in the order in which they are sealed: by time, and by their keys where
-// that is the same. A uuid is ordered as its bytes are, here as there.
+// that is the same. A uuid is ordered as its bytes are, here as there. Where reading goes on
+// is a bound of the index by itself: a later page costs as much as the first.
 const (
 	selectRows = `
 		SELECT ` + rowColumns + ` FROM transaction_audit_log
-		WHERE merchant_id = $1 AND at >= coalesce($2::timestamptz, '-infinity') AND at < $3
-		  AND ($4::timestamptz IS NULL OR at >= $4 AND (at, transaction_id, id) > ($4, $5::uuid, $6::uuid))
+		WHERE merchant_id = $1 AND at >= coalesce(greatest($2::timestamptz, $4), '-infinity') AND at < $3
+		  AND ($4::timestamptz IS NULL OR (at, transaction_id, id) > ($4, $5::uuid, $6::uuid))
 		ORDER BY at, transaction_id, id LIMIT $7`
 	selectRow = `SELECT ` + rowColumns + ` FROM transaction_audit_log WHERE transaction_id = $1 AND id = $2`
 )
@@ -87,6 +88,9 @@ type Leaf struct {
 	SHA256  Hash      `json:"sha256"`
 }
 
+// place is where the row stands among others: its leaf without the hash.
+func (r *row) place() Leaf { return Leaf{At: r.At.UTC(), Payment: r.Payment, Row: r.ID} }
+
 func (r *row) leaf() Leaf {
 	h := newHash("tollgate audit row 1")
 	version := ""
@@ -96,7 +100,9 @@ func (r *row) leaf() Leaf {
 	h.bytes(r.Payment[:], r.ID[:], r.Merchant[:], []byte(r.Object), r.ObjectID[:], []byte(r.Kind), []byte(version),
 		[]byte(r.Action), []byte(r.Delta), []byte(r.Actor), []byte(r.RequestID))
 	h.number(r.At.UnixMicro())
-	return Leaf{At: r.At.UTC(), Payment: r.Payment, Row: r.ID, SHA256: h.sum()}
+	l := r.place()
+	l.SHA256 = h.sum()
+	return l
 }
 
 // compare orders leaves as their rows are sealed.

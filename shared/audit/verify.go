@@ -259,7 +259,7 @@ func (c *merchantCheck) holdAgainst(ctx context.Context, seal *Seal) error {
 			return err
 		}
 		c.totals.Rows++
-		if r == nil || r.leaf().compare(sealed) != 0 {
+		if r == nil || r.place().compare(sealed) != 0 {
 			if err := c.gone(ctx, seal, sealed); err != nil {
 				return err
 			}
@@ -322,7 +322,7 @@ func (c *merchantCheck) inserted(ctx context.Context, sealed *Leaf) error {
 		if err != nil || r == nil {
 			return err
 		}
-		if sealed != nil && r.leaf().compare(*sealed) >= 0 {
+		if sealed != nil && r.place().compare(*sealed) >= 0 {
 			c.blind = nil
 			return nil
 		}
@@ -383,7 +383,7 @@ func (c *merchantCheck) peek(ctx context.Context) (*row, error) {
 		}
 		c.rows, c.allRead = rows, len(rows) < page
 		if len(rows) > 0 {
-			last := rows[len(rows)-1].leaf()
+			last := rows[len(rows)-1].place()
 			c.read = &last
 		}
 	}
