@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/shared/alert"
+	"github.com/tollgate/tollgate/shared/audit"
 	"github.com/tollgate/tollgate/shared/outbox"
 	"github.com/tollgate/tollgate/shared/reconcile"
 	"github.com/tollgate/tollgate/shared/saga"
@@ -77,6 +78,13 @@ func (s *sweeper) measure(ctx context.Context) (int, error) {
 	}
 	if !settled.IsZero() {
 		m.BatchSucceeded(ctx, settlement.Job, settled)
+	}
+	verified, err := audit.LastPass(ctx, s.pool)
+	if err != nil {
+		return 0, err
+	}
+	if verified != nil {
+		m.BatchSucceeded(ctx, audit.Job, *verified)
 	}
 	alerts, err := alert.CountOpen(ctx, s.pool)
 	if err != nil {

@@ -178,6 +178,8 @@ func TestGauges(t *testing.T) {
 			expected_payments, settled_payments, skipped_payments, expected_sums, settled_sums, skipped_sums, started_at, finished_at)
 		VALUES ($1, 'settlement', '2027-01-15', 'SUCCEEDED', $2, 1, 0, 0, '{}', '[]', 0, 0, 0, '{}', '{}', '{}', $2, $2)`,
 		w.Env.NewID(), time.Unix(1_800_000_000, 0))
+	w.Exec(`INSERT INTO audit_passes (id, stage, partial, merchants, seals, rows, payments, findings, started_at, updated_at, finished_at)
+		VALUES ($1, 'done', '{}', 0, 0, 0, 0, 0, $2, $2, $2)`, w.Env.NewID(), time.Unix(1_800_000_001, 0))
 	w.Advance(90 * time.Second)
 	swept(t, w, h)
 	var data metricdata.ResourceMetrics
@@ -192,7 +194,7 @@ func TestGauges(t *testing.T) {
 		}
 		for _, point := range gauge.DataPoints {
 			name := m.Name
-			for _, label := range []attribute.Key{"state", "severity", "kind"} {
+			for _, label := range []attribute.Key{"state", "severity", "kind", "job"} {
 				if value, ok := point.Attributes.Value(label); ok {
 					name += "/" + value.AsString()
 				}
@@ -203,8 +205,9 @@ func TestGauges(t *testing.T) {
 	want := map[string]float64{
 		"outbox_unpublished": 1, "outbox_oldest_unpublished_seconds": 90, "obligations_open": 1, "obligation_oldest_seconds": 90,
 		"provider_events_unapplied": 1, "webhook_deliveries_waiting": 0, "webhook_endpoints/failing": 0, "webhook_endpoints/disabled": 0, "sagas_open/leased": 0, "sagas_open/scheduled": 0,
-		"operator_alerts_open/warning": 1, "operator_alerts_open/critical": 0, "batch_last_success_timestamp_seconds": 1_800_000_000,
-		"sagas_open/awaiting_payer": 0, "sagas_open/awaiting_provider": 0, "sagas_open/unknown": 1,
+		"operator_alerts_open/warning": 1, "operator_alerts_open/critical": 0, "batch_last_success_timestamp_seconds/settlement": 1_800_000_000,
+		"batch_last_success_timestamp_seconds/verifyaudit": 1_800_000_001,
+		"sagas_open/awaiting_payer":                        0, "sagas_open/awaiting_provider": 0, "sagas_open/unknown": 1,
 	}
 	for _, kind := range reconcile.Kinds() {
 		want["reconciliation_differences_open/"+string(kind)] = 0

@@ -253,9 +253,12 @@ func (s *Service) note(ctx context.Context, was, p Pass) (Pass, error) {
 	return p, nil
 }
 
+// Job names the audit among the batch jobs, in metrics.
+const Job = "verifyaudit"
+
 // LastPass is when a pass was last finished; nil: never.
-func (s *Service) LastPass(ctx context.Context) (at *time.Time, err error) {
-	err = s.Pool.QueryRow(ctx, selectDone).Scan(&at)
+func LastPass(ctx context.Context, db postgres.DB) (at *time.Time, err error) {
+	err = db.QueryRow(ctx, selectDone).Scan(&at)
 	return at, fault.Wrap(err, "find the last pass of the audit")
 }
 

@@ -46,7 +46,7 @@ func TestAPassGoesOnOverSeveralRuns(t *testing.T) {
 	if runs < 3 {
 		t.Errorf("it took %d runs", runs)
 	}
-	at, err := r.LastPass(t.Context())
+	at, err := audit.LastPass(t.Context(), r.World.Pool)
 	if err != nil || at == nil {
 		t.Errorf("finished at %v %v", at, err)
 	}

@@ -86,6 +86,7 @@ CREATE TABLE audit_passes (
     CHECK ((stage = 'done') = (finished_at IS NOT NULL))
 );
 CREATE UNIQUE INDEX audit_passes_one_open ON audit_passes ((true)) WHERE finished_at IS NULL;
+CREATE INDEX audit_passes_finished ON audit_passes (finished_at) WHERE finished_at IS NOT NULL;
 
 GRANT SELECT, INSERT ON personal_data, audit_seals TO tollgate_function;
 GRANT SELECT, INSERT, UPDATE ON audit_passes TO tollgate_function;
