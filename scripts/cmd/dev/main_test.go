@@ -115,10 +115,13 @@ var firstScene = []string{
 
 var otherScenes = []string{
 	"insufficient_funds", "payment.failed",
+	"dispute.opened, sequence 2, signature verified", "OPEN  dp_", "WON  dp_",
+	"settlement.completed, sequence 1, signature verified", "SETTLED  authorized 800", "COMPLETED  stl_", "that the settlement has",
+	"fee: expected 29, reported 34 JPY", "orphan: expected 0, reported 700 JPY",
 	"approves at PayPal", "payment.authorized, sequence 2, signature verified", "3,900 taken",
-	"authorizes the transfer", "read     200  PENDING", "goes on by 26h5m0s", "2,000 on their way back",
+	"authorizes the transfer", "read     200  PENDING", "goes on by 3h5m0s", "2,000 on their way back",
 	"create   503  STRIPE_UNAVAILABLE", "circuit  200  open", "and 8 more, each verified", "circuit  200  closed",
-	"goes on by 36h0m0s", "4 events: 2 given up, 2 held", "books         payment.captured, sequence 2, signature verified, nobody asked for it",
+	"goes on by 36h0m0s", "6 events: 2 given up, 4 held", "books         payment.captured, sequence 2, signature verified, nobody asked for it",
 	"verified by the old secret", "verified by the new one",
 }
 

@@ -12,9 +12,11 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/scripts/internal/setup"
+	"github.com/tollgate/tollgate/shared/ledger"
 	"github.com/tollgate/tollgate/shared/local/clock"
 	"github.com/tollgate/tollgate/shared/local/stack"
 	"github.com/tollgate/tollgate/shared/local/stack/shop"
+	"github.com/tollgate/tollgate/shared/money"
 	"github.com/tollgate/tollgate/shared/provider/bank"
 	"github.com/tollgate/tollgate/shared/provider/paypal"
 	"github.com/tollgate/tollgate/shared/provider/stripe"
@@ -122,13 +124,18 @@ func begin(ctx context.Context, w world, p *printer, own *seat) (_ *system, err 
 	if err := s.openLog(w); err != nil {
 		return nil, err
 	}
-	address := ""
+	address, sealed := "", ""
 	if s.seated && free(w.gateway) {
 		address = w.gateway
 	}
+	if s.seated {
+		if sealed, err = s.openSeals(w); err != nil {
+			return nil, err
+		}
+	}
 	s.stack, err = stack.Start(ctx, stack.Options{
 		Clock: clock.NewFlowing(time.Now()), Run: true, Log: s.log, GatewayAddress: address, Violation: s.violated,
-		Seed: uint64(began.UnixNano()), BankDelay: bankDelay,
+		Seed: uint64(began.UnixNano()), BankDelay: bankDelay, SealsFolder: sealed,
 	})
 	if err != nil {
 		return nil, err
@@ -165,6 +172,16 @@ func (s *system) openLog(w world) (err error) {
 	return nil
 }
 
+// openSeals makes the folder of the audit log's seals. What lies in it belongs to a database that is gone.
+func (s *system) openSeals(w world) (folder string, err error) {
+	folder = w.file(seals)
+	if err := os.RemoveAll(folder); err != nil {
+		return "", err
+	}
+	s.closers = append(s.closers, func() { _ = os.RemoveAll(folder) })
+	return folder, os.Mkdir(folder, 0o700)
+}
+
 // free reports whether nothing is at the address.
 func free(address string) bool {
 	l, err := net.Listen("tcp", address)
@@ -175,6 +192,13 @@ func free(address string) bool {
 func (s *system) openShop(ctx context.Context) error {
 	merchantID, apiKey, err := s.stack.CreateMerchant(ctx, "Demo shop")
 	if err != nil {
+		return err
+	}
+	now := s.stack.Clock.Now()
+	fees := ledger.Schedule{ // Stripe's own price, handed on
+		MerchantID: merchantID, Provider: stripe.Name, Currency: money.MustParseCurrency("JPY"), BasisPoints: 360, Rounding: ledger.HalfUp, EffectiveFrom: now,
+	}
+	if err := ledger.SetSchedule(ctx, s.stack.DB, fees, now); err != nil {
 		return err
 	}
 	if s.shop, err = shop.Open(s.stack.Clock.Now); err != nil {
@@ -224,6 +248,7 @@ func (s *system) places() {
 		{"clock", s.stack.ClockURL + "/now  (" + clockHint + ")"},
 		{"database", fmt.Sprintf("psql '%s'", s.stack.DatabaseURL)},
 		{"log", s.log.Name()},
+		{"seals", s.stack.HostConfig().AuditSeals + "  (of the audit log, each night)"},
 	}
 	if s.seated {
 		places = append(places, [2]string{"webhooks", "scripts/ops webhooks listen --forward-to http://localhost:3000/hook  (to a server of yours)"},

@@ -32,7 +32,7 @@ func (s *story) tellPayPal(ctx context.Context) {
 }
 
 // bankDelay is how long a transfer is on its way. With real banks it is from seconds to days.
-const bankDelay = 26 * time.Hour
+const bankDelay = 3 * time.Hour
 
 // tellBank is a bank transfer, which takes its time.
 func (s *story) tellBank(ctx context.Context) {

@@ -21,6 +21,7 @@ const (
 	stateFile = "state.json"
 	lockFile  = "lock"
 	logFile   = "functions.log"
+	seals     = "seals" // a folder: the audit log's seals, as they lie outside the database
 )
 
 // A state is how the running stack is reached. scripts/ops reads it too.
@@ -39,7 +40,9 @@ type state struct {
 	TasksServiceAccount string `json:"service_account"`
 	ResumeURL           string `json:"resume_url"`
 	DeliverURL          string `json:"deliver_url"`
+	SettleURL           string `json:"settle_url"`
 	SealingKey          string `json:"sealing_key"`
+	AuditSeals          string `json:"audit_seals"`
 }
 
 func stateOf(s *stack.Stack) state {
@@ -50,7 +53,8 @@ func stateOf(s *stack.Stack) state {
 		StripeURL: s.ProviderURL(stripe.Name), PayPalURL: s.ProviderURL(paypal.Name), BankURL: s.ProviderURL(bank.Name),
 		DatabaseURL: s.DatabaseURL,
 		TasksAddr:   s.Tasks.Addr(), TasksLocation: tasks.Location, TasksServiceAccount: tasks.ServiceAccount,
-		ResumeURL: tasks.ResumeURL, DeliverURL: tasks.DeliverURL, SealingKey: s.HostConfig().SealingKey,
+		ResumeURL: tasks.ResumeURL, DeliverURL: tasks.DeliverURL, SettleURL: tasks.SettleURL,
+		SealingKey: s.HostConfig().SealingKey, AuditSeals: s.HostConfig().AuditSeals,
 	}
 }
 
