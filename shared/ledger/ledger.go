@@ -51,7 +51,6 @@ type Kind string
 // The kinds of postings.
 const (
 	Capture                Kind = "capture"
-	Reversal               Kind = "reversal" // a capture that failed after all: a bank took it back
 	Refund                 Kind = "refund"
 	RefundFailed           Kind = "refund_failed" // after it had succeeded
 	Fee                    Kind = "fee"           // of a capture; with a subject, of that dispute
@@ -72,7 +71,7 @@ const (
 // Kinds lists every kind.
 func Kinds() []Kind {
 	return []Kind{
-		Capture, Reversal, Refund, RefundFailed, Fee, FeeReturned, DisputeOpened, DisputeWon, DisputeLost, Obligation,
+		Capture, Refund, RefundFailed, Fee, FeeReturned, DisputeOpened, DisputeWon, DisputeLost, Obligation,
 		ObligationRefund, ObligationRefundFailed, Settlement, Payout, ProviderFee, FeeVariance, Adjustment,
 	}
 }
@@ -104,7 +103,6 @@ type Entry struct {
 // moves is what each kind debits and credits.
 var moves = map[Kind][]struct{ debit, credit Account }{
 	Capture:                {{Receivable, Payable}},
-	Reversal:               {{Payable, Receivable}},
 	Refund:                 {{Payable, Receivable}},
 	RefundFailed:           {{Receivable, Payable}},
 	Fee:                    {{Payable, Fees}},

@@ -68,7 +68,7 @@ const amounts = `
 		coalesce(sum(amount) FILTER (WHERE kind = 'capture'), 0) AS captured,
 		coalesce(-sum(amount) FILTER (WHERE kind IN ('refund', 'refund_failed')), 0) AS refunded,
 		coalesce(-sum(amount) FILTER (WHERE kind IN ('fee', 'fee_returned')), 0) AS fee,
-		coalesce(-sum(amount) FILTER (WHERE kind IN ('dispute_opened', 'dispute_won', 'dispute_lost', 'reversal')), 0) AS dispute,
+		coalesce(-sum(amount) FILTER (WHERE kind IN ('dispute_opened', 'dispute_won', 'dispute_lost')), 0) AS dispute,
 		coalesce(sum(amount) FILTER (WHERE kind = 'adjustment'), 0) AS adjustment`
 
 // freezeNext freezes what the next merchant and currency have. After the last, the run

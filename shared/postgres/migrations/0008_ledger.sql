@@ -37,7 +37,7 @@ END $$;
 CREATE TABLE ledger_postings (
     id             uuid PRIMARY KEY,
     kind           text NOT NULL CHECK (kind IN
-                     ('capture', 'reversal', 'refund', 'refund_failed', 'fee', 'fee_returned', 'dispute_opened',
+                     ('capture', 'refund', 'refund_failed', 'fee', 'fee_returned', 'dispute_opened',
                       'dispute_won', 'dispute_lost', 'obligation', 'obligation_refund', 'obligation_refund_failed',
                       'settlement', 'payout', 'provider_fee', 'variance', 'adjustment')),
     merchant_id    uuid, -- NULL: nobody's, such as a provider's withdrawal
