@@ -18,7 +18,8 @@
 //
 // What it does not see: a change of a row that is younger than the last closed period and
 // still folds; and the loss of the latest seals when they, their rows and their files are
-// gone together, which the vault's retention is there to prevent.
+// gone together, which the vault's retention is there to prevent. A part of the log that was
+// detached is missed row by row: attach it again to have it verified.
 package audit
 
 import (
@@ -99,6 +100,7 @@ const (
 	SealRewritten Kind = "seal_rewritten" // the database's seal is not the vault's
 	SealBroken    Kind = "seal_broken"    // a seal in the vault does not agree with itself
 	SealForked    Kind = "seal_forked"    // a seal does not follow from the one before it
+	PeriodMissing Kind = "period_missing" // a period that was sealed is not among the closed ones
 	FoldMismatch  Kind = "fold_mismatch"  // the log does not give a row of a table back
 	More          Kind = "more"           // there is more of it at this merchant than is named
 )

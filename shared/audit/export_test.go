@@ -12,7 +12,7 @@ func Resealed(s Seal) Seal {
 func Statements() []string {
 	statements := []string{
 		selectRows, selectRow, selectSeals, selectLastSeal, insertSeal, selectLogMerchants, selectSealMerchants,
-		selectLastClosed, selectPass, insertPass, updatePass, selectDone, selectRebuildPage, selectLog,
+		selectLastClosed, selectPeriod, selectPass, insertPass, updatePass, selectDone, selectRebuildPage, selectLog,
 	}
 	for _, t := range payment.FoldedTables() {
 		statements = append(statements, foldInto(t), selectFolded(t))

@@ -105,10 +105,10 @@ func (s *Service) VerifyAll(ctx context.Context, found func(Finding)) (Totals, e
 // VerifyMerchant holds one merchant's log against its seals.
 func (s *Service) VerifyMerchant(ctx context.Context, merchant id.ID, found func(Finding)) (Totals, error) {
 	closed, err := lastClosed(ctx, s.Pool)
-	if err != nil || closed == nil {
+	if err != nil {
 		return Totals{}, err
 	}
-	c, err := s.verifyMerchant(ctx, merchant, *closed, 1, never)
+	c, err := s.verifyMerchant(ctx, merchant, closed, 1, never)
 	for _, f := range c.findings {
 		found(f)
 	}
@@ -128,11 +128,9 @@ func (s *Service) stepSeals(ctx context.Context, p Pass, over func() bool) (Pass
 	if err != nil {
 		return p, nil, err
 	}
-	var merchants []id.ID
-	if closed != nil {
-		if merchants, err = s.merchants(ctx, p.Reached, merchantsPerPage); err != nil {
-			return p, nil, err
-		}
+	merchants, err := s.merchants(ctx, p.Reached, merchantsPerPage)
+	if err != nil {
+		return p, nil, err
 	}
 	if len(merchants) == 0 {
 		p.Stage, p.Reached, p.Partial = stageFold, id.ID{}, nil
@@ -152,7 +150,7 @@ func (s *Service) stepSeals(ctx context.Context, p Pass, over func() bool) (Pass
 			continue
 		}
 		g.Go(func() error {
-			c, err := s.verifyMerchant(within, m, *closed, max(from, 1), over)
+			c, err := s.verifyMerchant(within, m, closed, max(from, 1), over)
 			mu.Lock()
 			defer mu.Unlock()
 			p.Totals.add(c.totals)

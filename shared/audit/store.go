@@ -50,7 +50,8 @@ const (
 			FROM found f WHERE f.merchant_id IS NOT NULL AND f.n < $2)
 		SELECT merchant_id FROM found WHERE merchant_id IS NOT NULL ORDER BY 1`
 
-	selectLastClosed = `SELECT max(until) FROM closed_periods WHERE closed_at IS NOT NULL`
+	selectLastClosed = `SELECT coalesce(max(until), 'epoch') FROM closed_periods WHERE closed_at IS NOT NULL`
+	selectPeriod     = `SELECT closed_at IS NOT NULL FROM closed_periods WHERE until = $1`
 )
 
 func listSeals(ctx context.Context, db postgres.DB, merchant id.ID, after int64, limit int) ([]kept, error) {
@@ -80,7 +81,17 @@ func listMerchants(ctx context.Context, db postgres.DB, sql string, after id.ID,
 	return found, fault.Wrap(err, "list the merchants of the audit log")
 }
 
-func lastClosed(ctx context.Context, db postgres.DB) (until *time.Time, err error) {
+// lastClosed is the end of the last closed period; long ago if there is none.
+func lastClosed(ctx context.Context, db postgres.DB) (until time.Time, err error) {
 	err = db.QueryRow(ctx, selectLastClosed).Scan(&until)
 	return until, fault.Wrap(err, "find the last closed period")
+}
+
+// periodState looks a period up by its end.
+func periodState(ctx context.Context, db postgres.DB, until time.Time) (there, closed bool, err error) {
+	err = db.QueryRow(ctx, selectPeriod, until).Scan(&closed)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, false, nil
+	}
+	return true, closed, fault.Wrap(err, "look for the period until %s", until.UTC())
 }

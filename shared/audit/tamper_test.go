@@ -170,6 +170,12 @@ func TestTampering(t *testing.T) {
 			r.rewrite(r.file("2"), func(string) string { return string(text) })
 			return []string{"seal_broken merchant " + r.Shop.String() + " seal 2"}
 		},
+		"the closed periods are taken away": func(r *rig) []string {
+			row := r.row(0)
+			r.tamper(`UPDATE transaction_audit_log SET actor = 'operator:nobody' WHERE id = '` + row + `'`)
+			r.tamper(`DELETE FROM closed_periods`)
+			return []string{"period_missing merchant " + r.Shop.String() + " seal 1", "row_rewritten row " + row}
+		},
 		"a payment is changed without the log": func(r *rig) []string {
 			r.tamper(`UPDATE transactions SET refunded_minor = 0 WHERE id = '` + r.paymentOf(r.row(0)) + `'`)
 			return []string{"fold_mismatch table transactions row " + r.paymentOf(r.row(0))}

@@ -77,10 +77,13 @@ func (c *merchantCheck) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		beyond := n > last.Number
-		if beyond && file == nil && broken == nil || beyond && file != nil && file.Until.After(c.closed) ||
-			there != nil && there.Until.After(c.closed) {
-			break // of a period that is being closed
+		if n > last.Number && file == nil && broken == nil {
+			break
+		}
+		if open, err := c.open(ctx, n, there, file); err != nil {
+			return err
+		} else if open {
+			break
 		}
 		if since := sinceOf(there, file); n > c.next && since != nil && since.After(c.since) {
 			if c.pause() {
@@ -105,6 +108,34 @@ func (c *merchantCheck) run(ctx context.Context) error {
 	}
 	c.next = 0
 	return c.inserted(ctx, nil)
+}
+
+// open reports whether the seal is of a period that is being closed right now. One of a
+// period that the database does not know is raised, and the period taken to be closed:
+// who takes periods away does not thereby keep what was sealed from being looked at.
+func (c *merchantCheck) open(ctx context.Context, n int64, there *kept, file *Seal) (bool, error) {
+	var until time.Time
+	switch {
+	case file != nil:
+		until = file.Until
+	case there != nil:
+		until = there.Until
+	}
+	if !until.After(c.closed) {
+		return false, nil
+	}
+	known, closed, err := periodState(ctx, c.Pool, until)
+	if err != nil || known && !closed {
+		return true, err
+	}
+	c.closed, c.allRead = until, false
+	if known {
+		return false, nil // closed meanwhile
+	}
+	return false, c.find(Finding{
+		Kind: PeriodMissing, Seal: n,
+		Detail: fmt.Sprintf("the database does not know the closed period until %s, of which this is the first seal", until.UTC().Format(time.RFC3339)),
+	})
 }
 
 // resume begins where an earlier check stopped: with the first seal of a period.
