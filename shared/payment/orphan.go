@@ -124,7 +124,7 @@ func (s *Service) orphanCall(ctx context.Context, o *openObligation, amount int6
 	}
 	bears := o.EchoedPayment
 	if bears.IsZero() {
-		bears = o.ID // what is sent bears a payment's id, and there is none
+		bears = o.ID // what is sent bears a payment's id, and there is none: see Request.Orphan
 	}
 	next := provider.NewAttempt(o.ID, o.Attempt+1, provider.Request{
 		Step: o.Kind, Account: o.Account, PaymentID: bears, ObligationID: o.ID, Reference: o.Reference,

@@ -47,6 +47,12 @@ type Request struct {
 	Reason        string      `json:"reason,omitempty"`
 }
 
+// Orphan reports whether the request refunds what no payment of ours took: its payment
+// object bears no payment's id, and the obligation's own stands in its place.
+func (r Request) Orphan() bool {
+	return r.Step == Refund && !r.ObligationID.IsZero() && r.PaymentID == r.ObligationID
+}
+
 // Outcome classes what a call yielded.
 type Outcome string
 

@@ -167,3 +167,25 @@ func TestDifferencesAreAssignedResolvedAndWrittenOff(t *testing.T) {
 		t.Errorf("of no kind: %v", err)
 	}
 }
+
+func TestAnOrphanAtPayPalIsRefundedToo(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.wallet(3000)
+	check(t, r.paypal.Plant(providersim.Plant{
+		What: providersim.PlantOrphan, Currency: "usd", Amount: 4321, Metadata: map[string]string{"custom_id": "their order 17"},
+	}))
+	r.hourly(5 * time.Hour)
+	r.wantDifferences("orphan paypal 0 USD 4321 USD")
+	d, err := id.Parse(r.text(`SELECT id::text FROM differences WHERE kind = 'orphan'`))
+	check(t, err)
+	check(t, r.Approve(t.Context(), d, "alice", "of the shop that was sold"))
+	r.wantSums()
+	r.pass(2*time.Hour, 20*time.Minute)
+	if got := r.text(`SELECT state FROM obligations`); got != "done" || r.paypal.Counters()["effect.refund"] != 1 {
+		t.Errorf("approved: %s, %d refunds", got, r.paypal.Counters()["effect.refund"])
+	}
+	r.hourly(2 * 24 * time.Hour)
+	r.wantDifferences()
+	r.wantSums()
+}
