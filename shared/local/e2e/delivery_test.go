@@ -170,7 +170,7 @@ func (w *world) got(p answer) (at []time.Time) {
 // once, since an operator runs the task that waits.
 func TestTwoEndpointsAreDownForEightHours(t *testing.T) {
 	t.Parallel()
-	patient := newWorld(t, stack.Options{SweepSchedule: rarely})
+	patient := newWorld(t, stack.Options{SweepSchedule: rarely, Jobs: sweepAlone})
 	hurried := enter(t, patient.Stack)
 	began := patient.Clock.Now()
 	made := map[*world]answer{}
@@ -233,7 +233,7 @@ func (w *world) wantDelivered(p answer, at time.Time) {
 // that finds out whether the endpoint is back. An operator need not wait for that.
 func TestTheEndpointIsDownForFortyHours(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, stack.Options{SweepSchedule: rarely})
+	w := newWorld(t, stack.Options{SweepSchedule: rarely, Jobs: sweepAlone})
 	w.shop.Answer(down)
 	began := w.Clock.Now()
 	p := w.post(http.StatusCreated, "/v1/payments", pay("pm_card_visa", nil))

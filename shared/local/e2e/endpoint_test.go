@@ -270,7 +270,7 @@ func TestADisabledEndpointCatchesUp(t *testing.T) {
 // is mended and enabled, it gets what it missed.
 func TestAnEndpointThatFailsForFiveDays(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, stack.Options{SweepSchedule: rarely})
+	w := newWorld(t, stack.Options{SweepSchedule: rarely, Jobs: sweepAlone})
 	e := w.open(nil)
 	e.Answer(down)
 	p := w.post(http.StatusCreated, "/v1/payments", pay("pm_card_visa", nil))

@@ -266,6 +266,10 @@ func TestMetrics(t *testing.T) {
 		// Nothing of the kind has happened.
 		"provider_api_timeout_total": true, "unknown_outcomes_resolved_total": true, "webhook_delivery_failure_total": true,
 		"circuit_breaker_failures_total": true, "provider_bulkhead_full_total": true, "payment_failovers_total": true,
+		// Night has not come, nor the hour.
+		"audit_findings_total": true, "batch_job_duration_seconds": true, "batch_processed_transactions_total": true,
+		"batch_last_success_timestamp_seconds": true, "reconciled_payments_total": true, "reconciliation_calls_total": true,
+		"reconciliation_differences_total": true,
 	}
 	for _, d := range telemetry.Descriptions() {
 		if shown := strings.Contains(text, "\n# TYPE "+d.Name+" "+d.Type+"\n"); shown == missing[d.Name] {

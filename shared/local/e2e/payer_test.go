@@ -144,7 +144,7 @@ func transferByHand(t *testing.T, w *world) {
 // What becomes of transfers takes from minutes to days, and may be undone.
 func TestTransfers(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, stack.Options{SweepSchedule: rarely})
+	w := newWorld(t, stack.Options{SweepSchedule: rarely, Jobs: sweepAlone})
 	type stage struct {
 		status string
 		events []string

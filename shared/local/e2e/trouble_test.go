@@ -74,6 +74,7 @@ func (w *world) inject(op providersim.Operation, kind providersim.FaultKind) {
 func TestLateRepeatedAndReorderedMessages(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, stack.Options{
+		Jobs:        sweepAlone,
 		PubSubChaos: pubsubpush.Chaos{Seed: 3, DuplicateOneIn: 3, ReorderOneIn: 3},
 		TasksChaos:  cloudtasks.Chaos{Seed: 3, TwiceOneIn: 3, OutOfOrder: true},
 	})

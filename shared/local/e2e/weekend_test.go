@@ -38,7 +38,7 @@ func inOrder(t *testing.T, books *shop.Shop, p answer, types ...string) {
 // events in their order, and nobody does anything about it.
 func TestAnOrderedEndpointIsAwayForAWeekend(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, stack.Options{SweepSchedule: rarely})
+	w := newWorld(t, stack.Options{SweepSchedule: rarely, Jobs: sweepAlone})
 	books := w.open(body{"ordered": true})
 	before := w.post(http.StatusCreated, "/v1/payments", pay("pm_card_visa", nil))
 	w.settle()

@@ -75,6 +75,9 @@ func enter(t *testing.T, s *stack.Stack) *world {
 // rarely is for tests of many hours: a sweep each minute would take most of their time and tell no more.
 const rarely = "*/10 * * * *"
 
+// sweepAlone is for tests of many hours that count events: nights bring events of their own.
+var sweepAlone = []string{"sweep"}
+
 // body is a request's JSON object.
 type body map[string]any
 
