@@ -144,19 +144,7 @@ func (r *run) store(ctx context.Context, page provider.EntryPage) error {
 			return nil
 		}
 	}
-	next := r.cursor
-	next.Cursor = page.Next
-	if page.Next == "" {
-		next.Since, next.Until = nil, nil
-		next.ImportedTo = *r.cursor.Until
-		if !page.AsOf.IsZero() && page.AsOf.Before(next.ImportedTo) {
-			next.ImportedTo = page.AsOf
-		}
-		if next.ImportedTo.Before(r.cursor.ImportedTo) {
-			next.ImportedTo = r.cursor.ImportedTo
-		}
-		next.NotBefore = nil
-	}
+	next := r.cursor.after(page)
 	behind := page.Next == "" && next.ImportedTo.Before(r.began) && !r.cursor.Until.Before(r.began)
 	err := postgres.InTx(ctx, r.Pool, func(tx pgx.Tx) error {
 		b := &pgx.Batch{}
@@ -202,6 +190,24 @@ func (r *run) store(ctx context.Context, page provider.EntryPage) error {
 		r.readUp = true // the report has no more yet
 	}
 	return nil
+}
+
+// after is where to go on after a page.
+func (c cursor) after(page provider.EntryPage) cursor {
+	next := c
+	next.Cursor = page.Next
+	if page.Next != "" {
+		return next
+	}
+	next.Since, next.Until, next.NotBefore = nil, nil, nil
+	read := *c.Until
+	if !page.AsOf.IsZero() && page.AsOf.Before(read) {
+		read = page.AsOf
+	}
+	if read.After(c.ImportedTo) {
+		next.ImportedTo = read
+	}
+	return next
 }
 
 // sound says what is wrong with an entry that can't be so.

@@ -228,6 +228,23 @@ func TestWithoutAScheduleAFeeIsNoDifference(t *testing.T) {
 	r.wantSums()
 }
 
+// A dispute that the report leaves out was taken from a payout all the same, with its fee.
+func TestAPayoutIsExplainedByADisputeThatIsNotReported(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.card(9000, "automatic")
+	p := r.card(5000, "automatic")
+	dispute, err := r.stripe.Dispute(providersim.Complaint{Payment: *p.ProviderTransactionID})
+	check(t, err)
+	check(t, r.stripe.Plant(providersim.Plant{What: providersim.PlantMissing, Kind: "dispute", Object: dispute}))
+	_, err = r.Payments.Reconcile(t.Context(), p.ID)
+	check(t, err)
+	r.hourly(4 * 24 * time.Hour)
+	r.wantDifferences("missing_there stripe -5000 USD 0 USD")
+	r.wantSums()
+	r.wantQuiet()
+}
+
 func TestDisputesMatchWhateverTheReportNamesThem(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

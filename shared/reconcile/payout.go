@@ -110,10 +110,8 @@ type doubt struct {
 
 // change is by how much more is paid out if it is our facts that are right.
 func (d doubt) change() int64 {
-	expected := d.Expected
-	if expected > 0 {
-		expected += d.Scheduled // what is charged for it, the provider keeps
-	}
+	// What is charged for it, the provider keeps; whether it gives a fee back is left open.
+	expected := d.Expected + min(d.Scheduled, 0)
 	switch d.Kind {
 	case MissingThere, Currency:
 		return expected
