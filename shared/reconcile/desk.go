@@ -169,19 +169,24 @@ func (s *Service) Resolve(ctx context.Context, which id.ID, by, why string, writ
 		case d.Booked:
 			return fault.New(fault.InvalidState, "Difference %s is booked already: there is nothing to write off.", d.ID)
 		}
-		s.writeOff(b, d)
+		s.writeOff(b, d, false)
+		b.Queue(bookIt, d.ID)
 		s.close(b, d, WrittenOff, by, why)
 		return nil
 	})
 }
 
-// writeOff queues what brings our balance at the provider to what its report says.
-func (s *Service) writeOff(b *pgx.Batch, d *difference) {
-	post := func(part string, c money.Currency, amount int64) {
+// writeOff queues what brings our balance at the provider to what its report says. With
+// back it is taken back, because what was written off is not so any more. That it is done
+// once at a time the row sees to, under its lock: a difference may be written off again.
+func (s *Service) writeOff(b *pgx.Batch, d *difference, back bool) {
+	post := func(c money.Currency, amount int64) {
+		if back {
+			amount = -amount
+		}
 		ledger.Queue(b, ledger.Posting{
 			ID: s.NewID(), Kind: ledger.Adjustment, MerchantID: d.MerchantID, PaymentID: d.TransactionID, SubjectID: d.ID, Provider: d.Provider,
-			Currency: c, ObjectID: d.ObjectID, Reference: "difference/" + d.ID.String() + "/" + part,
-			Entries: ledger.Move(ledger.Receivable, ledger.Variance, amount), At: s.Now(),
+			Currency: c, ObjectID: d.ObjectID, Entries: ledger.Move(ledger.Receivable, ledger.Variance, amount), At: s.Now(),
 		})
 	}
 	ours, theirs := d.Expected, d.Actual-d.Fee
@@ -189,12 +194,11 @@ func (s *Service) writeOff(b *pgx.Batch, d *difference) {
 		ours, theirs = d.Actual, d.Expected
 	}
 	if d.Currency == d.ActualCurrency {
-		post("1", d.Currency, theirs-ours)
+		post(d.Currency, theirs-ours)
 	} else {
-		post("1", d.Currency, -ours)
-		post("2", d.ActualCurrency, theirs)
+		post(d.Currency, -ours)
+		post(d.ActualCurrency, theirs)
 	}
-	b.Queue(bookIt, d.ID)
 }
 
 // Approve has an orphan refunded: its obligation is opened, and the ledger has its money.

@@ -88,6 +88,10 @@ const (
 	closeDifference = `
 		UPDATE differences SET state = 'RESOLVED', resolution = $2, resolved_by = $3, note = $4, resolved_at = $5, updated_at = $5
 		WHERE id = $1 AND state = 'OPEN'`
+	agreeDifference = `
+		UPDATE differences SET state = 'RESOLVED', resolution = $2, resolved_by = $3, note = $4, resolved_at = $5, updated_at = $5,
+			booked = booked AND resolution IS DISTINCT FROM 'written_off'
+		WHERE id = $1`
 	insertLog = `INSERT INTO difference_log (id, difference_id, action, detail, actor, at) VALUES ($1, $2, $3, $4, $5, $6)`
 )
 
@@ -125,6 +129,7 @@ func (r *run) sync(b *pgx.Batch, u *loadedUnit, found []finding, now time.Time) 
 			r.update(b, d, now)
 		default:
 			d.ID, action = old.ID, "reopened"
+			r.takeBack(b, old)
 			r.propose(b, f, now)
 			r.update(b, d, now)
 		}
@@ -132,11 +137,12 @@ func (r *run) sync(b *pgx.Batch, u *loadedUnit, found []finding, now time.Time) 
 		notes = append(notes, note{action, d, f.why})
 	}
 	for _, d := range u.differences { // in the order in which they were opened
-		if known[d.Key] == nil || d.State != Open {
+		if known[d.Key] == nil || d.State != Open && !d.decided() {
 			continue
 		}
 		why := "facts, report and ledger agree now"
-		b.Queue(closeDifference, d.ID, NowAgrees, matcher, why, now)
+		r.takeBack(b, d)
+		b.Queue(agreeDifference, d.ID, NowAgrees, matcher, why, now)
 		if !d.ObligationID.IsZero() {
 			payment.QueueReject(b, d.ObligationID, matcher, now)
 		}
@@ -144,6 +150,19 @@ func (r *run) sync(b *pgx.Batch, u *loadedUnit, found []finding, now time.Time) 
 		notes = append(notes, note{"resolved", *d, why})
 	}
 	return notes
+}
+
+// decided reports whether a human has closed it by what it says of the sums, which is so
+// no more when the matcher does not find it again.
+func (d *difference) decided() bool {
+	return deref(d.Resolution) == Explained || deref(d.Resolution) == WrittenOff
+}
+
+// takeBack takes back what was written off of a difference that is not so any more.
+func (r *run) takeBack(b *pgx.Batch, d *difference) {
+	if deref(d.Resolution) == WrittenOff {
+		r.writeOff(b, d, true)
+	}
 }
 
 // difference is the row of a finding.

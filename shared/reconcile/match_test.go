@@ -198,6 +198,62 @@ func TestALateEntryClosesTheDifference(t *testing.T) {
 	r.wantQuiet()
 }
 
+// What a human has closed and turns out right after all counts once: a write-off is taken
+// back, and an explanation explains nothing any more. It may be written off again later.
+func TestALateEntryTakesBackWhatAHumanDecided(t *testing.T) {
+	t.Parallel()
+	for _, writeOff := range []bool{true, false} {
+		r := newRig(t)
+		p := r.card(5000, "automatic")
+		object := r.text(`SELECT object_id FROM provider_facts WHERE kind = 'capture'`)
+		check(t, r.stripe.Plant(providersim.Plant{What: providersim.PlantMissing, Object: object}))
+		r.hourly(3 * time.Hour)
+		missing, err := List(t.Context(), r.Pool, Filter{Kind: MissingThere})
+		check(t, err)
+		check(t, r.Resolve(t.Context(), missing[0].ID, "alice", "they will not pay", writeOff))
+		r.reconcileOnce()
+		r.wantSums()
+		r.wantQuiet()
+		r.entry("charge", object, *p.ProviderTransactionID, 5000)
+		r.reconcileOnce()
+		if got := r.text(`SELECT state || ' ' || resolution || ' ' || booked FROM differences WHERE kind = 'missing_there'`); got != "RESOLVED agrees false" {
+			t.Errorf("write-off %t: the difference is %s", writeOff, got)
+		}
+		if got := r.text(`SELECT coalesce(sum(amount_minor), 0)::text FROM ledger_entries WHERE kind = 'adjustment' AND account = 'variance'`); got != "0" {
+			t.Errorf("write-off %t: variance keeps %s", writeOff, got)
+		}
+		r.wantSums()
+		r.wantQuiet()
+	}
+}
+
+// A difference that was written off and has other numbers now is open with those, and can be
+// written off again: what is booked is what it says last.
+func TestAWriteOffOfOtherNumbers(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	p := r.card(5000, "automatic")
+	object := r.text(`SELECT object_id FROM provider_facts WHERE kind = 'capture'`)
+	check(t, r.stripe.Plant(providersim.Plant{What: providersim.PlantAmount, Object: object, By: -50}))
+	r.hourly(2 * time.Hour)
+	for _, want := range []string{"amount stripe 5000 USD 4950 USD", "amount stripe 5000 USD 4850 USD"} {
+		r.wantDifferences(want)
+		open, err := List(t.Context(), r.Pool, Filter{State: Open})
+		check(t, err)
+		check(t, r.Resolve(t.Context(), open[0].ID, "alice", "too little to argue", true))
+		r.wantSums()
+		if want == "amount stripe 5000 USD 4950 USD" {
+			r.entry("charge", object, *p.ProviderTransactionID, -100)
+			r.reconcileOnce()
+			r.wantSums()
+		}
+	}
+	if got := r.text(`SELECT sum(amount_minor)::text FROM ledger_entries WHERE kind = 'adjustment' AND account = 'variance'`); got != "150" {
+		t.Errorf("variance %s", got)
+	}
+	r.wantQuiet()
+}
+
 func TestFeeDifferencesCloseAsConfigured(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -16,7 +16,7 @@ func TestEveryStatementPrepares(t *testing.T) {
 	for i, sql := range []string{
 		selectSums, insertCheck, selectOpen, selectQuestioned, insertCursor, takeCursor, giveCursorBack, keepCursor, fenceCursor,
 		listDifferences, selectByID, lockByID, selectLog, assign, bookIt, selectOrphan, insertDifference, updateDifference,
-		closeDifference, insertLog, insertEntry, selectMissing, touchPayouts, selectBacklog, selectBooks, selectCharged,
+		closeDifference, agreeDifference, insertLog, insertEntry, selectMissing, touchPayouts, selectBacklog, selectBooks, selectCharged,
 		selectDifferencesOf, selectEntries, selectEntriesOf, selectFactsOf, selectLoose, selectMerchantsOf, selectOrphanFacts,
 		selectOwnersByID, selectOwnersByReference, selectOwnersByRefund, selectOwnersOfObjects, selectAged, selectOpenObjects,
 		selectUnjudged, selectWaiting, updateEntry, noteDoubts, selectDoubts, selectMembers, selectPaid, selectPayouts, selectUnpaid,
