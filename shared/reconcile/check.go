@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -57,9 +58,9 @@ func (r *run) checkEach(ctx context.Context, payments []id.ID) error {
 		switch {
 		case err != nil:
 			return err
-		case c.Comparison == payment.Unanswered && c.Asked:
+		case c.Comparison == payment.Unanswered && c.Asked && !spoke(c.Status):
 			unanswered++
-		case c.Comparison.Answered():
+		case c.Asked:
 			unanswered = 0
 		}
 		if unanswered >= silences {
@@ -70,6 +71,14 @@ func (r *run) checkEach(ctx context.Context, payments []id.ID) error {
 		}
 	}
 	return nil
+}
+
+// spoke reports whether an answer that is not complete is still the provider's word about
+// that one payment: an object that is not there, or bears another's id, or more than can be
+// read. Payments of which there is no more to be had must not keep the others, nor the
+// report, from being read, each hour anew.
+func spoke(status int) bool {
+	return status >= 200 && status < 300 || status == http.StatusNotFound
 }
 
 const insertCheck = `
@@ -85,7 +94,16 @@ func (r *run) check(ctx context.Context, p id.ID) (payment.Compared, error) {
 	}
 	c, err := r.Payments.ReconcileAt(ctx, p, r.name)
 	if err != nil {
-		return c, err
+		if ctx.Err() != nil {
+			return c, err
+		}
+		// It may be this payment's trouble alone, which keeps no other from being held against
+		// the provider: if it is the database's, the note below is not taken either.
+		r.Log.ErrorContext(ctx, "a payment can't be held against its provider", "payment", p, "provider", r.name, "error", err)
+		if r.trouble == nil {
+			r.trouble = fmt.Errorf("payment %s: %w", p, err)
+		}
+		c = payment.Compared{Comparison: payment.Unanswered, Why: err.Error()}
 	}
 	if c.Asked {
 		r.called(ctx)

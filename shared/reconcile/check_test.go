@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -124,6 +125,56 @@ func TestNothingIsConcludedFromSilence(t *testing.T) {
 	}
 	if after := r.text(`SELECT sum(version)::text FROM transactions`); after != before {
 		t.Error("payments have changed")
+	}
+}
+
+// Payments that the provider knows nothing of, or too much, are no silence: they come first
+// each hour, and keep neither the others nor the report from being read.
+func TestPaymentsWithoutAnAnswerKeepNothingElseBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for range silences {
+		r.card(5000, "manual")
+	}
+	r.tamper(`UPDATE transactions SET provider_transaction_id = 'pi_gone' || id, reconciliation_status = 'PENDING_RECONCILIATION'`)
+	r.card(5000, "automatic")
+	r.card(5000, "manual")
+	r.advance(20 * time.Minute)
+	for range 2 {
+		report := r.reconcileOnce()["stripe"]
+		if report.Checked[payment.Unanswered] != silences || report.Entries == 0 || report.Stopped != "" {
+			t.Errorf("report %+v", report)
+		}
+		r.advance(time.Hour)
+	}
+}
+
+// tamper changes rows as nothing of ours does.
+func (r *rig) tamper(sql string, args ...any) {
+	r.t.Helper()
+	r.exec(`ALTER TABLE transactions DISABLE TRIGGER USER`)
+	r.exec(sql, args...)
+	r.exec(`ALTER TABLE transactions ENABLE TRIGGER USER`)
+}
+
+// A payment whose row can't be read is nobody else's trouble: it is told of each hour, and
+// the others and the report are reconciled all the same.
+func TestAPaymentThatCantBeHeldAgainstItsProviderKeepsNothingElseBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	bad := r.card(5000, "manual")
+	r.tamper(`UPDATE transactions SET currency = 'ZZZ', reconciliation_status = 'PENDING_RECONCILIATION' WHERE id = $1`, bad.ID)
+	r.card(5000, "automatic")
+	r.card(5000, "manual")
+	r.advance(20 * time.Minute)
+	reports, err := r.Run(t.Context())
+	if err == nil || !strings.Contains(err.Error(), bad.ID.String()) {
+		t.Errorf("it was not told of: %v", err)
+	}
+	for _, report := range reports {
+		if report.Provider == "stripe" && (report.Checked[payment.Agrees] != 1 || report.Entries == 0 || report.Judged == 0) {
+			t.Errorf("report %+v", report)
+		}
 	}
 }
 

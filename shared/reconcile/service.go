@@ -118,6 +118,7 @@ type run struct {
 	readUp        bool // the report was read to its end, whatever time that is as of
 	pace          pace
 	report        Report
+	trouble       error // the first payment's that could not be held against the provider
 }
 
 func (s *Service) reconcile(ctx context.Context, adapter provider.Adapter) (Report, error) {
@@ -163,6 +164,9 @@ func (r *run) all(ctx context.Context) error {
 		if err != nil {
 			failed = append(failed, fmt.Errorf("%s: %s: %w", r.name, part.name, err))
 		}
+	}
+	if r.trouble != nil {
+		failed = append(failed, fmt.Errorf("%s: %w", r.name, r.trouble))
 	}
 	return errors.Join(failed...)
 }
