@@ -32,7 +32,8 @@ type open struct {
 }
 
 // The payments that come next. A payment with captures in several settlements is settled by
-// the last of them: those that are not completed don't count, but for this one.
+// the last of their chunks: of another settlement those lines count that its chunks are
+// past, whether or not it could be completed yet.
 const selectChunk = `
 	WITH chunk AS (
 		SELECT DISTINCT transaction_id FROM settlement_lines
@@ -40,7 +41,7 @@ const selectChunk = `
 	SELECT c.transaction_id, (
 		SELECT coalesce(sum(l.amount_minor), 0)::bigint
 		FROM settlement_lines l JOIN settlements s ON s.id = l.settlement_id
-		WHERE l.transaction_id = c.transaction_id AND l.kind = 'capture' AND (s.id = $1 OR s.status = 'COMPLETED'))
+		WHERE l.transaction_id = c.transaction_id AND l.kind = 'capture' AND (s.id = $1 OR s.settled_to >= l.transaction_id))
 	FROM chunk c ORDER BY c.transaction_id`
 
 const updateSettledTo = `

@@ -370,3 +370,28 @@ func TestNothingIsLeftToPay(t *testing.T) {
 		t.Errorf("a task of no run: %v", err)
 	}
 }
+
+// A payment with captures in two settlements is settled by the later of their chunks, also
+// when the earlier settlement's payments are done and it can't be completed for a while.
+func TestAnEarlierSettlementIsCompletedAfterALaterOne(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.plant(settlementtest.Seed{Name: "a", Payments: 1, At: noon})
+	payment := r.first()
+	r.force(`UPDATE transactions SET capture_excess_minor = 50`) // of a second capture, after the cut-off
+	r.force(`UPDATE transaction_audit_log l SET delta = to_jsonb(t) FROM transactions t WHERE t.id = l.transaction_id`)
+	r.post(r.Pool, ledger.Capture, payment, ledger.Move(ledger.Receivable, ledger.Payable, 50), night.Add(-time.Hour))
+	r.exec(`CREATE FUNCTION test_stuck() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'stuck' USING ERRCODE = '55000'; END $$`)
+	r.exec(`CREATE TRIGGER test_stuck BEFORE UPDATE ON settlements FOR EACH ROW
+		WHEN (NEW.status = 'COMPLETED' AND NEW.business_date = '2026-11-23') EXECUTE FUNCTION test_stuck()`)
+	r.nightly()
+	r.until(night.Add(time.Hour))
+	r.nightly()
+	r.until(night.AddDate(0, 0, 1).Add(time.Hour))
+	r.want("2026-11-23 PROCESSING, 2026-11-24 COMPLETED", `SELECT string_agg(business_date || ' ' || status, ', ' ORDER BY business_date) FROM settlements`)
+	r.exec(`DROP TRIGGER test_stuck ON settlements`)
+	r.nightly()
+	r.want("COMPLETED COMPLETED", `SELECT string_agg(status, ' ') FROM settlements`)
+	r.want("SETTLED 2", `SELECT status || ' ' || version FROM transactions`)
+	r.fold()
+}
