@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -73,13 +74,38 @@ func (s *Service) ReconcileAt(ctx context.Context, payment id.ID, name string) (
 	if err != nil || before.leased {
 		return Compared{Comparison: Leased}, err
 	}
-	found := adapter.Find(ctx, provider.Query{Account: p.accountAt(name), PaymentID: p.ID, Reference: p.referenceAt(name), Since: p.CreatedAt})
+	until, err := s.lastMade(ctx, p, adapter)
+	if err != nil {
+		return Compared{}, err
+	}
+	found := adapter.Find(ctx, provider.Query{
+		Account: p.accountAt(name), PaymentID: p.ID, Reference: p.referenceAt(name), Since: p.CreatedAt, Until: until,
+	})
 	c, err := s.compare(context.WithoutCancel(ctx), payment, name, before, found)
 	c.Asked, c.Status = true, found.Evidence.Status
 	if c.Why == "" {
 		c.Why = found.Evidence.Error
 	}
 	return c, fault.Wrap(err, "hold payment %s against %s", payment, name)
+}
+
+const selectLastSent = `
+	SELECT max(a.sent_at) FROM transaction_saga s JOIN saga_attempts a ON a.saga_id = s.id
+	WHERE s.transaction_id = $1 AND a.provider = $2 AND a.step = 'authorize'`
+
+// lastMade is when the payment's object can last have been made at a provider; zero when
+// that is not over yet. A listing for want of a reference ends there: without an end it
+// grows with all that was made since, until no look-up is complete any more.
+func (s *Service) lastMade(ctx context.Context, p *Payment, adapter provider.Adapter) (end time.Time, err error) {
+	var sent *time.Time
+	if err := s.Pool.QueryRow(ctx, selectLastSent, p.ID, adapter.Name()).Scan(&sent); err != nil || sent == nil {
+		return time.Time{}, fault.Wrap(err, "read when payment %s was last asked for", p.ID)
+	}
+	end = sent.Add(adapter.Capabilities().KeyWindow[provider.Authorize] + windowSlack)
+	if s.Now().Before(end) {
+		return time.Time{}, nil
+	}
+	return end, nil
 }
 
 // known is how far a payment was known before the provider was asked: what was recorded

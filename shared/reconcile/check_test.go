@@ -1,11 +1,13 @@
 package reconcile
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/tollgate/tollgate/shared/payment"
+	"github.com/tollgate/tollgate/shared/provider"
 	"github.com/tollgate/tollgate/shared/provider/providersim"
 )
 
@@ -146,6 +148,41 @@ func TestPaymentsWithoutAnAnswerKeepNothingElseBack(t *testing.T) {
 			t.Errorf("report %+v", report)
 		}
 		r.advance(time.Hour)
+	}
+}
+
+// asking keeps what a provider was asked for.
+type asking struct {
+	provider.Adapter
+	queries []provider.Query
+}
+
+func (a *asking) Find(ctx context.Context, q provider.Query) provider.Finding {
+	a.queries = append(a.queries, q)
+	return a.Adapter.Find(ctx, q)
+}
+
+// Without a reference all that was made at the provider since is looked through: no more
+// than its attempts can have made.
+func TestALookUpWithoutAReferenceHasAnEnd(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	asked := &asking{Adapter: r.Payments.Providers["stripe"]}
+	r.Payments.Providers["stripe"] = asked
+	check(t, r.stripe.Inject(providersim.Rule{Operation: providersim.Authorize, Fault: providersim.Fault{Kind: providersim.DropBefore}}))
+	began := r.Now()
+	p := r.card(5000, "manual")
+	if p.ProviderTransactionID != nil {
+		t.Fatalf("the payment has the reference %s", *p.ProviderTransactionID)
+	}
+	r.advance(72 * time.Hour)
+	asked.queries = nil
+	r.reconcileOnce()
+	if len(asked.queries) != 1 {
+		t.Fatalf("asked %d times", len(asked.queries))
+	}
+	if q := asked.queries[0]; q.Reference != "" || q.Until.IsZero() || q.Until.After(began.Add(25*time.Hour)) {
+		t.Errorf("asked for %+v", q)
 	}
 }
 
