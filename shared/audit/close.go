@@ -33,21 +33,21 @@ const (
 // returns the end of the last period that it closed, nil for none. Where it is cut short,
 // the next one goes on.
 func (s *Service) ClosePeriods(ctx context.Context) (closed *time.Time, err error) {
-	open, err := period.Open(ctx, s.Pool)
-	if err != nil {
-		return nil, err
-	}
 	until := s.Now().Add(-period.Horizon)
 	last, err := period.Last(ctx, s.Pool)
 	if err != nil {
 		return nil, err
 	}
-	next := period.Period{Until: until}
-	if last != nil {
-		next.Since = &last.Until
-	}
 	if last == nil || last.Until.Before(until) {
-		open = append(open, next)
+		if err := period.Mark(ctx, s.Pool, until, s.Now()); err != nil {
+			return nil, err
+		}
+	}
+	// Only what is marked has its beginning for good: another run may have ended a period
+	// since the last one was read.
+	open, err := period.Open(ctx, s.Pool)
+	if err != nil {
+		return nil, err
 	}
 	for _, p := range open {
 		if err := s.closePeriod(ctx, p); err != nil {
@@ -127,7 +127,7 @@ func (s *Service) seal(ctx context.Context, since *time.Time, until time.Time) e
 // that the vault lacks.
 func (s *Service) sealMerchant(ctx context.Context, merchant id.ID, since *time.Time, until time.Time) error {
 	last, err := lastSeal(ctx, s.Pool, merchant)
-	if err != nil || last.Until.Equal(until) {
+	if err != nil || !last.Until.Before(until) { // another run may be ahead of this one
 		return err
 	}
 	b := &pgx.Batch{}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -191,5 +192,92 @@ func TestTheDatabaseRefusesToChangeSeals(t *testing.T) {
 		if err == nil {
 			t.Errorf("a function may %s", sql)
 		}
+	}
+}
+
+// closeAll closes what has ended, however long transactions of other tests are open.
+func closeAll(t *testing.T, s *audit.Service) {
+	t.Helper()
+	for {
+		_, err := s.ClosePeriods(t.Context())
+		if err == nil {
+			return
+		}
+		if !strings.Contains(err.Error(), "still open") {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Two runs at once, of which one is ahead, seal what one would have sealed.
+func TestARunThatIsOvertakenSealsNothingAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	last := r.Shop
+	for i := range 9 { // more than are sealed at a time
+		last, _ = r.Merchant(fmt.Sprint("Shop ", i))
+		r.trade(last, 1)
+	}
+	r.Advance(2 * time.Hour)
+	ahead := *r.Service
+	blocked, goOn := make(chan struct{}, 100), make(chan struct{})
+	slow := *r.Service
+	slow.Vault = &failing{Vault: r.Vault, then: func() error {
+		blocked <- struct{}{}
+		<-goOn
+		return nil
+	}}
+	closed := make(chan error, 1)
+	run := func() {
+		_, err := slow.ClosePeriods(t.Context())
+		closed <- err
+	}
+	go run()
+	for waiting := true; waiting; {
+		select {
+		case <-blocked:
+			waiting = false
+		case err := <-closed:
+			if !strings.Contains(err.Error(), "still open") { // a transaction of another test
+				t.Fatalf("the slow run ended: %v", err)
+			}
+			go run()
+		}
+	}
+	r.Service = &ahead
+	r.close()
+	r.trade(last, 1)
+	r.close()
+	close(goOn)
+	if err := <-closed; err == nil {
+		t.Error("two runs have closed the same period")
+	}
+	totals, found := r.verify()
+	if len(found) > 0 || totals.Merchants != 9 {
+		t.Errorf("%+v found %v", totals, found)
+	}
+}
+
+// A run that ends a period while another is about to, of a later end, keeps what it sealed
+// out of the other's.
+func TestTwoRunsThatEndPeriodsAtOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.trade(r.Shop, 2)
+	r.Advance(2 * time.Hour)
+	first := *r.Service
+	first.Now = func() time.Time { return r.World.Clock.Now().Add(-time.Minute) }
+	second := *r.Service
+	calls := 0
+	second.Now = func() time.Time {
+		if calls++; calls == 2 { // between the look for the last period and the mark of the next
+			closeAll(t, &first)
+		}
+		return r.World.Clock.Now()
+	}
+	closeAll(t, &second)
+	totals, found := r.verify()
+	if len(found) > 0 || totals.Rows == 0 {
+		t.Errorf("%+v found %v", totals, found)
 	}
 }

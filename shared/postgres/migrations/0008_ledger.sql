@@ -169,6 +169,9 @@ CREATE TABLE fee_schedules (
 -- +goose StatementBegin
 CREATE FUNCTION closed_periods_guard() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF TG_OP = 'INSERT' THEN -- one after the other: neither of two sees the other before it is committed
+        PERFORM pg_advisory_xact_lock(hashtext('closed_periods'));
+    END IF;
     IF TG_OP = 'INSERT' AND EXISTS (SELECT 1 FROM closed_periods WHERE until >= NEW.until) THEN
         RAISE EXCEPTION 'a period that ends at or after % is marked already', NEW.until USING ERRCODE = 'check_violation';
     ELSIF TG_OP = 'UPDATE' AND ((NEW.until, NEW.marked_at) IS DISTINCT FROM (OLD.until, OLD.marked_at)
