@@ -64,12 +64,15 @@ const (
 		SELECT (SELECT count(*) FROM transaction_saga WHERE transaction_id = $1 AND state <> 'done')
 		     + (SELECT count(*) FROM obligations WHERE transaction_id = $1 AND state = 'open')`
 	erasePersonal = `DELETE FROM personal_data WHERE transaction_id = $1`
+	// Requests and answers are found by the payment's sagas, which their keys begin with: the
+	// payment is locked meanwhile.
 	eraseRequests = `
 		UPDATE saga_attempts SET request = request - 'description' - 'return_url' - 'reason'
-		WHERE transaction_id = $1 AND request ?| ARRAY['description', 'return_url', 'reason']`
+		WHERE saga_id IN (SELECT id FROM transaction_saga WHERE transaction_id = $1)
+		  AND request ?| ARRAY['description', 'return_url', 'reason']`
 	eraseAnswers = `
 		UPDATE idempotency_keys SET response_body = NULL
-		WHERE transaction_id = $1 AND response_body IS NOT NULL`
+		WHERE saga_id IN (SELECT id FROM transaction_saga WHERE transaction_id = $1) AND response_body IS NOT NULL`
 	selectPayloads = `SELECT id, payload FROM events WHERE transaction_id = $1 ORDER BY id FOR UPDATE`
 	updatePayload  = `UPDATE events SET payload = $2 WHERE id = $1`
 	// What a provider said stays as evidence, without its words.

@@ -10,6 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/tollgate/tollgate/shared/fault"
+	"github.com/tollgate/tollgate/shared/id"
+	"github.com/tollgate/tollgate/shared/postgres/pgtest"
 )
 
 // where lists the columns of the whole database in which a word stands, as "table.column".
@@ -196,5 +198,25 @@ func TestFoldPages(t *testing.T) {
 	})
 	if !errors.Is(err, errUndo) {
 		t.Fatal(err)
+	}
+}
+
+// What is erased of one payment is found by indexes, however many payments there are: it is
+// locked meanwhile.
+func TestErasureLooksThroughNoTable(t *testing.T) {
+	t.Parallel()
+	tx := pgtest.Tx(t)
+	if _, err := tx.Exec(t.Context(), `SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off`); err != nil {
+		t.Fatal(err)
+	}
+	for _, sql := range []string{openWork, erasePersonal, eraseRequests, eraseAnswers, selectPayloads, eraseResponses, eraseMessages, countEvidence} {
+		rows, _ := tx.Query(t.Context(), "EXPLAIN "+sql, id.ID{15: 1})
+		plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := strings.Join(plan, "\n"); strings.Contains(text, "Seq Scan") {
+			t.Errorf("%s:\n%s", sql, text)
+		}
 	}
 }
