@@ -64,7 +64,7 @@ resource "google_storage_bucket_iam_member" "audit_operators" {
   member = each.key
 }
 
-output "audit_seals_bucket" {
-  description = "AUDIT_SEALS_BUCKET of verifyaudit and scripts/ops."
-  value       = google_storage_bucket.audit_seals.name
+output "audit_seals" {
+  description = "AUDIT_SEALS of verifyaudit and scripts/ops."
+  value       = "gs://${google_storage_bucket.audit_seals.name}"
 }

@@ -142,7 +142,7 @@ func (r *Reader) Lines(ctx context.Context, merchant, settlement id.ID, limit in
 	after := int64(0)
 	if cursor != "" {
 		var err error
-		if after, err = strconv.ParseInt(cursor, 10, 64); err != nil || after < 1 || strconv.FormatInt(after, 10) != cursor {
+		if after, err = strconv.ParseInt(cursor, 10, 32); err != nil || after < 1 || strconv.FormatInt(after, 10) != cursor {
 			return LinePage{}, badCursor()
 		}
 	}
