@@ -175,6 +175,9 @@ func (s *Service) orphanBy(ctx context.Context, o *openObligation, source, key s
 			if f.Kind == provider.KindAuthorization || d.recall(f, o.Provider) != "" {
 				continue
 			}
+			if f.Kind == provider.KindCapture && f.State == provider.StateSucceeded {
+				continue // another charge of the object: what was approved is known since
+			}
 			if d.moves(f, o.Provider) {
 				s.queueOrphanFact(b, o.Provider, o.ID, f, effectApplied, source, evidence, now)
 			}

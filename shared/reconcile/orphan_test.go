@@ -1,11 +1,14 @@
 package reconcile
 
 import (
+	"context"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/id"
+	"github.com/tollgate/tollgate/shared/provider"
 	"github.com/tollgate/tollgate/shared/provider/providersim"
 )
 
@@ -55,6 +58,40 @@ func TestAnOrphanIsRefundedOnceAHumanApproves(t *testing.T) {
 		t.Errorf("the difference says %q", got)
 	}
 	r.wantQuiet()
+}
+
+// chargedTwice shows one more charge of every payment object than there is.
+type chargedTwice struct {
+	provider.Adapter
+	amount int64
+}
+
+func (c *chargedTwice) Find(ctx context.Context, q provider.Query) provider.Finding {
+	found := c.Adapter.Find(ctx, q)
+	for _, f := range found.Facts {
+		if f.Kind == provider.KindCapture && f.State == provider.StateSucceeded {
+			f.ObjectID, f.Amount.Minor = f.ObjectID+"_second", c.amount
+			found.Facts = append(found.Facts, f)
+			break
+		}
+	}
+	return found
+}
+
+// What a human approves is refunded, and not what else was charged by the same object.
+func TestAnApprovalIsOfOneCharge(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	d := r.orphan(nil)
+	r.Payments.Providers["stripe"] = &chargedTwice{r.Payments.Providers["stripe"], 700}
+	check(t, r.Approve(t.Context(), d, "alice", "a test charge of the old shop"))
+	r.pass(2*time.Hour, 20*time.Minute)
+	if got := r.text(`SELECT state || ' ' || attempt || ' ' || (request -> 'amount')::text FROM obligations`); r.refunds() != 1 || !strings.Contains(got, "4321") {
+		t.Errorf("%d refunds: %s", r.refunds(), got)
+	}
+	if got := r.text(`SELECT sum(amount_minor)::text FROM ledger_entries WHERE account = 'obligations'`); got != "0" {
+		t.Errorf("obligations stand at %s", got)
+	}
 }
 
 func TestAnOrphanIsLeftWhereItIs(t *testing.T) {
