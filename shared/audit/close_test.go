@@ -281,3 +281,28 @@ func TestTwoRunsThatEndPeriodsAtOnce(t *testing.T) {
 		t.Errorf("%+v found %v", totals, found)
 	}
 }
+
+// A period that is closed while its merchant is verified is left to the next verification:
+// what was read before is a part of it.
+func TestAPeriodIsClosedMeanwhile(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.trade(r.Shop, 1)
+	r.close()
+	r.trade(r.Shop, 1)
+	r.Advance(2 * time.Hour)
+	other := *r.Service
+	v := &failing{Vault: r.Vault}
+	v.then = func() error {
+		v.left.Store(1 << 40)
+		closeAll(t, &other)
+		return nil
+	}
+	r.Vault = v
+	if _, found := r.verify(); len(found) > 0 {
+		t.Errorf("found %v", found)
+	}
+	if totals, found := r.verify(); len(found) > 0 || totals.Seals < 4 {
+		t.Errorf("%+v found %v", totals, found)
+	}
+}

@@ -51,7 +51,7 @@ const (
 		SELECT merchant_id FROM found WHERE merchant_id IS NOT NULL ORDER BY 1`
 
 	selectLastClosed = `SELECT coalesce(max(until), 'epoch') FROM closed_periods WHERE closed_at IS NOT NULL`
-	selectPeriod     = `SELECT closed_at IS NOT NULL FROM closed_periods WHERE until = $1`
+	selectPeriod     = `SELECT EXISTS (SELECT 1 FROM closed_periods WHERE until = $1)`
 )
 
 func listSeals(ctx context.Context, db postgres.DB, merchant id.ID, after int64, limit int) ([]kept, error) {
@@ -87,11 +87,8 @@ func lastClosed(ctx context.Context, db postgres.DB) (until time.Time, err error
 	return until, fault.Wrap(err, "find the last closed period")
 }
 
-// periodState looks a period up by its end.
-func periodState(ctx context.Context, db postgres.DB, until time.Time) (there, closed bool, err error) {
-	err = db.QueryRow(ctx, selectPeriod, until).Scan(&closed)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return false, false, nil
-	}
-	return true, closed, fault.Wrap(err, "look for the period until %s", until.UTC())
+// periodKnown reports whether there is a period that ends so.
+func periodKnown(ctx context.Context, db postgres.DB, until time.Time) (known bool, err error) {
+	err = db.QueryRow(ctx, selectPeriod, until).Scan(&known)
+	return known, fault.Wrap(err, "look for the period until %s", until.UTC())
 }

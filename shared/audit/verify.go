@@ -124,14 +124,11 @@ func (c *merchantCheck) open(ctx context.Context, n int64, there *kept, file *Se
 	if !until.After(c.closed) {
 		return false, nil
 	}
-	known, closed, err := periodState(ctx, c.Pool, until)
-	if err != nil || known && !closed {
+	known, err := periodKnown(ctx, c.Pool, until)
+	if err != nil || known { // or closed meanwhile: what was read of its seals before may be a part
 		return true, err
 	}
 	c.closed, c.allRead = until, false
-	if known {
-		return false, nil // closed meanwhile
-	}
 	return false, c.find(Finding{
 		Kind: PeriodMissing, Seal: n,
 		Detail: fmt.Sprintf("the database does not know the closed period until %s, of which this is the first seal", until.UTC().Format(time.RFC3339)),
