@@ -267,9 +267,12 @@ func encode(t Task) []byte {
 	return text
 }
 
+// A run whose step is going on is locked, and has its task, however long that takes: beside
+// it a second one would only run into the lock.
 const selectOverdue = `
 	SELECT ` + runColumns + ` FROM batch_job_executions
-	WHERE kind = '` + Job + `' AND status = 'RUNNING' AND due_at <= $1 ORDER BY run_date LIMIT $2`
+	WHERE kind = '` + Job + `' AND status = 'RUNNING' AND due_at <= $1 ORDER BY run_date LIMIT $2
+	FOR NO KEY UPDATE SKIP LOCKED`
 
 // Overdue makes tasks for runs, at most limit, whose own was lost, and says how many.
 func (s *Service) Overdue(ctx context.Context, limit int) (made int, err error) {

@@ -395,3 +395,30 @@ func TestAnEarlierSettlementIsCompletedAfterALaterOne(t *testing.T) {
 	r.want("SETTLED 2", `SELECT status || ' ' || version FROM transactions`)
 	r.fold()
 }
+
+// The sweep makes no second task for a step that is going on.
+func TestALongStepIsNotOverdue(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.plant(settlementtest.Seed{Name: "a", Payments: 1, At: noon})
+	r.until(night)
+	r.must(r.Do(t.Context(), Task{}))
+	r.tasks.Stop() // its task is under way
+	r.until(night.Add(lostAfter))
+	overdue := func(want int) {
+		t.Helper()
+		r.tasks.Start()
+		made, err := r.Overdue(t.Context(), 10)
+		r.tasks.Stop()
+		if made != want || err != nil {
+			t.Errorf("made %d tasks, %v; want %d", made, err, want)
+		}
+	}
+	step, err := r.Pool.Begin(t.Context())
+	r.must(err)
+	_, err = step.Exec(t.Context(), `SELECT 1 FROM batch_job_executions FOR NO KEY UPDATE`)
+	r.must(err)
+	overdue(0)
+	r.must(step.Rollback(t.Context()))
+	overdue(1)
+}
