@@ -123,8 +123,11 @@ func (f Finding) Subject() string {
 		name  string
 		value string
 	}{
-		{"table", f.Table}, {"row", spell(f.Row)}, {"payment", spell(f.Payment)},
-		{"merchant", spell(f.Merchant)}, {"seal", number(f.Seal)},
+		{"table", f.Table},
+		{"row", spell(f.Row)},
+		{"payment", spell(f.Payment)},
+		{"merchant", spell(f.Merchant)},
+		{"seal", number(f.Seal)},
 	} {
 		if p.value != "" {
 			parts = append(parts, p.name+" "+p.value)

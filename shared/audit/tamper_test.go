@@ -151,8 +151,10 @@ func TestTampering(t *testing.T) {
 			r.tamper(`DELETE FROM transaction_audit_log WHERE id = '` + r.row(4) + `'`)
 			r.remove(r.file("2"))
 			r.remove(r.file("3"))
-			return []string{"seal_missing merchant " + r.Shop.String() + " seal 2", "seal_missing merchant " + r.Shop.String() + " seal 3",
-				"rows_changed merchant " + r.Shop.String() + " seal 2", "fold_mismatch"}
+			return []string{
+				"seal_missing merchant " + r.Shop.String() + " seal 2", "seal_missing merchant " + r.Shop.String() + " seal 3",
+				"rows_changed merchant " + r.Shop.String() + " seal 2", "fold_mismatch",
+			}
 		},
 		"a seal's file is rewritten": func(r *rig) []string {
 			r.rewrite(r.file("2"), func(s string) string { return strings.Replace(s, `"at":"2027`, `"at":"2026`, 1) })

@@ -88,8 +88,14 @@ func TestLastIsTheLatest(t *testing.T) {
 func TestNoSuchDay(t *testing.T) {
 	t.Parallel()
 	for _, c := range [][2]string{
-		{"", "00:00"}, {"Local", "00:00"}, {"Mars/Olympus", "00:00"}, {"../etc/passwd", "00:00"}, {"Asia/Tokyo", ""}, {"Asia/Tokyo", "24:00"},
-		{"Asia/Tokyo", "9:00"}, {"Asia/Tokyo", "12:00:30"},
+		{"", "00:00"},
+		{"Local", "00:00"},
+		{"Mars/Olympus", "00:00"},
+		{"../etc/passwd", "00:00"},
+		{"Asia/Tokyo", ""},
+		{"Asia/Tokyo", "24:00"},
+		{"Asia/Tokyo", "9:00"},
+		{"Asia/Tokyo", "12:00:30"},
 	} {
 		if d, err := ParseDay(c[0], c[1]); err == nil {
 			t.Errorf("%q, %q: %v", c[0], c[1], d)

@@ -53,10 +53,7 @@ func TestThreeDaysOfMixedTraffic(t *testing.T) {
 		r.hourly(6 * time.Hour)
 	}
 	r.hourly(9 * 24 * time.Hour)
-	var got []string
-	for _, d := range r.strings(`SELECT kind || ' ' || provider FROM differences WHERE state = 'OPEN'`) {
-		got = append(got, d)
-	}
+	got := r.strings(`SELECT kind || ' ' || provider FROM differences WHERE state = 'OPEN'`)
 	slices.Sort(got)
 	want := []string{
 		"amount bank", "amount paypal", "amount stripe", "duplicate bank", "duplicate paypal", "duplicate stripe", "fee bank", "fee paypal", "fee stripe",
@@ -80,8 +77,11 @@ func (r *rig) plant() {
 	}{"stripe": r.stripe, "paypal": r.paypal, "bank": r.bank}
 	for name, sim := range sims {
 		plants := []providersim.Plant{
-			{What: providersim.PlantMissing, Skip: 1}, {What: providersim.PlantDoubled, Skip: 4}, {What: providersim.PlantFee, By: 10, Skip: 6},
-			{What: providersim.PlantAmount, By: 10, Skip: 9}, {What: providersim.PlantOrphan, Currency: "eur", Amount: 1770},
+			{What: providersim.PlantMissing, Skip: 1},
+			{What: providersim.PlantDoubled, Skip: 4},
+			{What: providersim.PlantFee, By: 10, Skip: 6},
+			{What: providersim.PlantAmount, By: 10, Skip: 9},
+			{What: providersim.PlantOrphan, Currency: "eur", Amount: 1770},
 		}
 		if name != "bank" {
 			plants = append(plants, providersim.Plant{What: providersim.PlantMissing, Kind: "refund"}, providersim.Plant{What: providersim.PlantDoubled, Kind: "refund"})

@@ -26,16 +26,20 @@ var (
 // told is a fact of an old time, in US dollars.
 func told(object string, kind provider.Kind, state provider.State, minor int64) fact {
 	f := provider.Fact{Kind: kind, State: state}
-	return fact{ObjectID: object, Kind: kind, State: state, Rank: f.Rank(), Amount: minor, Currency: usd, Effect: "applied",
-		TransactionID: ours.TransactionID, OccurredAt: epoch, RecordedAt: epoch}
+	return fact{
+		ObjectID: object, Kind: kind, State: state, Rank: f.Rank(), Amount: minor, Currency: usd, Effect: "applied",
+		TransactionID: ours.TransactionID, OccurredAt: epoch, RecordedAt: epoch,
+	}
 }
 
 var serial atomic.Int64
 
 func reported(object string, kind provider.EntryKind, minor, fee int64) entry {
 	n := serial.Add(1)
-	return entry{ID: fmt.Sprintf("txn_%06d", n), Kind: kind, ObjectID: object, Currency: usd, Gross: minor, Fee: fee, Net: minor - fee,
-		OccurredAt: epoch.Add(time.Duration(n))}
+	return entry{
+		ID: fmt.Sprintf("txn_%06d", n), Kind: kind, ObjectID: object, Currency: usd, Gross: minor, Fee: fee, Net: minor - fee,
+		OccurredAt: epoch.Add(time.Duration(n)),
+	}
 }
 
 func in(e entry, c money.Currency) entry {

@@ -23,10 +23,18 @@ func TestWhatAgreesIsBookedAndNothingDiffers(t *testing.T) {
 	r.wantDifferences()
 	r.wantSums()
 	for _, c := range []struct{ provider, account, want string }{
-		{"stripe", "fees", "0"}, {"paypal", "fees", "0"}, {"bank", "fees", "0"},
-		{"stripe", "variance", ""}, {"paypal", "variance", ""}, {"bank", "variance", ""},
-		{"stripe", "payouts", "7180"}, {"paypal", "payouts", "1881"}, {"bank", "payouts", "2950"},
-		{"stripe", "receivable", "0"}, {"paypal", "receivable", "0"}, {"bank", "receivable", "0"},
+		{"stripe", "fees", "0"},
+		{"paypal", "fees", "0"},
+		{"bank", "fees", "0"},
+		{"stripe", "variance", ""},
+		{"paypal", "variance", ""},
+		{"bank", "variance", ""},
+		{"stripe", "payouts", "7180"},
+		{"paypal", "payouts", "1881"},
+		{"bank", "payouts", "2950"},
+		{"stripe", "receivable", "0"},
+		{"paypal", "receivable", "0"},
+		{"bank", "receivable", "0"},
 	} {
 		got := r.text(`SELECT sum(amount_minor)::text FROM ledger_entries WHERE provider = $1 AND account = $2 AND merchant_id = $3 HAVING count(*) > 0`,
 			c.provider, c.account, r.shop.MerchantID)

@@ -43,7 +43,6 @@ type rig struct {
 	url    string // of the simulated Stripe
 	shop   payment.Caller
 	keys   int
-	waits  []time.Duration
 }
 
 func newRig(t *testing.T) *rig {

@@ -20,7 +20,8 @@ func (s *story) tellDispute(ctx context.Context) {
 			var err error
 			p, err = read(a)
 			return fmt.Sprintf("%s  %s, %s %s", p.Status, p.ID, grouped(p.Captured), p.Currency), errors.Join(err, want("status", p.Status, "CAPTURED"))
-		}, []string{"payment.captured"},
+		},
+		[]string{"payment.captured"},
 	})
 	dispute, err := s.stack.Stripe.Dispute(providersim.Complaint{Payment: p.ProviderID})
 	if err != nil {

@@ -72,7 +72,8 @@ func TestDifferencesAreHandledByThoseWhoSayWhy(t *testing.T) {
 	m := r.merchant()
 	r.payAndCapture(m)
 	for _, p := range []providersim.Plant{
-		{What: providersim.PlantAmount, By: 100}, {What: providersim.PlantOrphan, Amount: 4321, Currency: "jpy"},
+		{What: providersim.PlantAmount, By: 100},
+		{What: providersim.PlantOrphan, Amount: 4321, Currency: "jpy"},
 		{What: providersim.PlantOrphan, Amount: 1234, Currency: "jpy"},
 	} {
 		if err := r.sim.Plant(p); err != nil {

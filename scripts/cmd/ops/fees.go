@@ -96,7 +96,8 @@ func feeRows(all []ledger.Schedule, now time.Time) []feeRow {
 			force = feeNow
 		}
 		rows = append(rows, feeRow{
-			external[ofMerchant]{f.MerchantID}, f.Provider, f.Currency, f.BasisPoints, f.FixedMinor, f.Rounding, f.RefundReturnsFee,
+			external[ofMerchant]{f.MerchantID},
+			f.Provider, f.Currency, f.BasisPoints, f.FixedMinor, f.Rounding, f.RefundReturnsFee,
 			f.DisputeFeeMinor, f.EffectiveFrom, force,
 		})
 	}

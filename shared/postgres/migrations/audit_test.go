@@ -52,7 +52,7 @@ func TestPersonalDataMovesOutOfTheLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	for sql, want := range map[string]string{
-		`SELECT string_agg(data::text, ' ' ORDER BY id) FROM personal_data`: `{"metadata": {"who": "Ada"}, "return_url": "https://ada.example", "description": "For Ada"} {"reason": "Ada moved"}`,
+		`SELECT string_agg(data::text, ' ' ORDER BY id) FROM personal_data`:                                           `{"metadata": {"who": "Ada"}, "return_url": "https://ada.example", "description": "For Ada"} {"reason": "Ada moved"}`,
 		`SELECT count(*)::text FROM transaction_audit_log WHERE delta::text LIKE '%Ada%' OR delta::text LIKE '%ada%'`: "0",
 		`SELECT count(*)::text FROM transactions t WHERE t::text ILIKE '%ada%'`:                                       "0",
 		`SELECT count(*)::text FROM refunds r WHERE r::text ILIKE '%ada%'`:                                            "0",

@@ -160,7 +160,8 @@ func TestTransactionSearch(t *testing.T) {
 				Fee    struct{ Value string } `json:"fee_amount"`
 			} `json:"transaction_info"`
 		} `json:"transaction_details"`
-	}) {
+	},
+	) {
 		q := url.Values{"start_date": {"2026-11-23T00:00:00Z"}, "end_date": {"2026-11-23T23:59:59Z"}}
 		for k, v := range change {
 			q[k] = v

@@ -306,8 +306,11 @@ func planted(b *Bench) {
 	fee := b.ReportFee(amount)
 	other := "usd"
 	for _, p := range []providersim.Plant{
-		{What: providersim.PlantMissing, Skip: 1}, {What: providersim.PlantDoubled, Skip: 1}, {What: providersim.PlantFee, Skip: 1, By: 3},
-		{What: providersim.PlantAmount, Skip: 1, By: 7}, {What: providersim.PlantOrphan, Amount: amount * 2, Currency: currency},
+		{What: providersim.PlantMissing, Skip: 1},
+		{What: providersim.PlantDoubled, Skip: 1},
+		{What: providersim.PlantFee, Skip: 1, By: 3},
+		{What: providersim.PlantAmount, Skip: 1, By: 7},
+		{What: providersim.PlantOrphan, Amount: amount * 2, Currency: currency},
 	} {
 		b.plant(p)
 	}
