@@ -155,3 +155,25 @@ func TestSettings(t *testing.T) {
 		}
 	}
 }
+
+// More open payments than there is time for keep the report from being read in no run.
+func TestTheReportHasItsShareOfTheTime(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	delete(r.Payments.Providers, "paypal")
+	delete(r.Payments.Providers, "bank")
+	r.Settings.Rate, r.Settings.Time = 1, 10*time.Second
+	r.Wait = func(ctx context.Context, d time.Duration) error { return r.clock.Advance(ctx, d) }
+	for range 12 {
+		r.card(5000, "manual")
+	}
+	r.card(5000, "automatic")
+	r.advance(20 * time.Minute)
+	report := r.reconcileOnce()["stripe"]
+	if n := report.Checked[payment.Agrees]; n == 0 || n > 6 || report.Entries != 1 || report.Judged == 0 {
+		t.Errorf("report %+v", report)
+	}
+	if report = r.reconcileOnce()["stripe"]; report.Checked[payment.Agrees] == 0 {
+		t.Errorf("the next: %+v", report)
+	}
+}
