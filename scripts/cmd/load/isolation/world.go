@@ -75,6 +75,7 @@ func openWorld(ctx context.Context, o worldOptions) (_ *world, err error) {
 	starting.Go(func() error {
 		s, err := stack.Start(ctx, stack.Options{
 			DatabaseURL: o.DatabaseURL, Clock: clock.NewFlowing(time.Now()), Run: true, ExternalHost: true, Calls: o.Calls,
+			Jobs: []string{"sweep"}, // what comes hourly or nightly would be another load
 		})
 		w.stack = s
 		return err

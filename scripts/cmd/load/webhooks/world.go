@@ -70,6 +70,7 @@ func openWorld(ctx context.Context, o worldOptions) (_ *world, err error) {
 	}
 	w.stack, err = stack.Start(ctx, stack.Options{
 		DatabaseURL: o.DatabaseURL, Clock: clock.NewFlowing(o.From), Run: true, ExternalHost: true, SweepSchedule: o.SweepSchedule,
+		Jobs:        []string{"sweep"}, // what comes hourly or nightly would be another load
 		TasksChaos:  cloudtasks.Chaos{Seed: o.Seed, TwiceOneIn: o.TwiceOneIn},
 		PubSubChaos: pubsubpush.Chaos{Seed: o.Seed, DuplicateOneIn: o.TwiceOneIn},
 	})
