@@ -201,8 +201,8 @@ func traffic(seed uint64, flawed bool) []*order {
 	for _, provider := range providers {
 		for c, currency := range currencies[provider] {
 			for i, l := range lives[provider] {
-				if provider != bank.Name && (i+c)%len(currencies[provider]) > 1 {
-					continue // each life in two currencies
+				if (i+c)%len(currencies[provider]) > 0 {
+					continue // each life in one currency, and each currency in its turn
 				}
 				most := 60 * time.Hour
 				if l.early || provider == bank.Name && len(l.steps) > 1 {

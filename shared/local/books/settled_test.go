@@ -59,7 +59,7 @@ func (w *world) wantSettlements() {
 	payable := w.payable()
 	for _, m := range w.shops {
 		all := w.settlements(m)
-		if len(all) < 10 {
+		if len(all) < 6 {
 			w.t.Errorf("the shop in %s has only %d settlements", m.zone, len(all))
 		}
 		for _, s := range all {
