@@ -114,17 +114,17 @@ func (s *story) wait(ctx context.Context, d time.Duration, events ...string) {
 	s.awaitEvents(ctx, "clock", events, began)
 }
 
-// mostShown is how many webhooks are shown of one step.
+// mostShown is how many webhooks are shown of one step, and the first of each type is shown too.
 const mostShown = 3
 
 // awaitEvents waits for the webhooks that should follow and tells of them, in the order in which they came.
 func (s *story) awaitEvents(ctx context.Context, what string, events []string, began time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()
-	missing, shown := slices.Clone(events), 0
+	missing, came, hidden := slices.Clone(events), []string{}, 0
 	defer func() {
-		if shown > mostShown {
-			s.printer.step(time.Since(began), "webhook", fmt.Sprintf("     and %d more, each verified", shown-mostShown))
+		if hidden > 0 {
+			s.printer.step(time.Since(began), "webhook", fmt.Sprintf("     and %d more, each verified", hidden))
 		}
 	}()
 	for len(missing) > 0 {
@@ -145,9 +145,12 @@ func (s *story) awaitEvents(ctx context.Context, what string, events []string, b
 			s.amiss("webhook", fmt.Errorf("can't be trusted: %w", next.Err))
 			continue
 		}
-		if shown++; shown <= mostShown {
+		if len(came) < mostShown || !slices.Contains(came, next.Type) {
 			s.printer.step(time.Since(began), "webhook", describe(next))
+		} else {
+			hidden++
 		}
+		came = append(came, next.Type)
 		i := slices.Index(missing, next.Type)
 		if i < 0 && nightly(next.Type) {
 			continue
