@@ -233,9 +233,10 @@ const (
 
 	// longOutage is from what time on a wait that the provider's gate names is one that many
 	// payments share: a circuit is open. They come back within returnWithin after it, not
-	// all in one instant, beside the payments that are new then.
+	// all in one instant, beside the payments that are new then: those of a circuit's minute
+	// are a quarter more than these.
 	longOutage   = 5 * time.Second
-	returnWithin = 2 * time.Minute
+	returnWithin = 4 * time.Minute
 )
 
 // share is a part of the whole that is the same for an id each time, and evenly spread
