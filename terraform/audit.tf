@@ -37,23 +37,20 @@ resource "google_storage_bucket" "audit_seals" {
     is_locked        = var.audit_seal_retention_locked
   }
 
-  lifecycle {
-    prevent_destroy = true
-  }
+  # Whatever is said here, Google deletes no seal before its time.
+  deletion_policy = var.deletion_protection ? "PREVENT" : "DELETE"
+  force_destroy   = !var.deletion_protection
+
+  depends_on = [google_project_service.api]
 }
 
-resource "google_service_account" "verifyaudit" {
-  account_id   = "run-verifyaudit"
-  display_name = "Runs verifyaudit"
-}
-
-# It makes seals and reads them again. No role here may delete or replace one.
+# verifyaudit makes seals and reads them again. No role here may delete or replace one.
 resource "google_storage_bucket_iam_member" "verifyaudit" {
   for_each = toset(["roles/storage.objectCreator", "roles/storage.objectViewer"])
 
   bucket = google_storage_bucket.audit_seals.name
   role   = each.key
-  member = google_service_account.verifyaudit.member
+  member = local.members["verifyaudit"]
 }
 
 resource "google_storage_bucket_iam_member" "audit_operators" {

@@ -5,6 +5,14 @@
 locals {
   topics = toset(["payment-events", "provider-events"])
 
+  # Who publishes to which: whoever has the topic's group of variables.
+  publishers = merge([
+    for topic in local.topics : {
+      for name, f in local.functions :
+      "${name} ${topic}" => { function = name, topic = topic } if contains(f.uses, replace(topic, "-", "_"))
+    }
+  ]...)
+
   dead_letter_keep = "2678400s" # 31 days, the longest there is
 
   pubsub_agent = "serviceAccount:service-${var.project_number}@gcp-sa-pubsub.iam.gserviceaccount.com"
@@ -15,13 +23,23 @@ resource "google_pubsub_topic" "events" {
 
   name                       = each.key
   message_retention_duration = "604800s"
+
+  depends_on = [google_project_service.api]
+}
+
+resource "google_pubsub_topic_iam_member" "publisher" {
+  for_each = local.publishers
+
+  topic  = google_pubsub_topic.events[each.value.topic].name
+  role   = "roles/pubsub.publisher"
+  member = local.members[each.value.function]
 }
 
 resource "google_pubsub_subscription" "push" {
-  for_each = local.subscribers
+  for_each = { for name, f in local.subscribers : name => f if local.deployed }
 
   name                       = each.key
-  topic                      = google_pubsub_topic.events[each.value.topic].id
+  topic                      = google_pubsub_topic.events[each.value.topic].name
   enable_message_ordering    = true
   ack_deadline_seconds       = each.value.timeout
   message_retention_duration = "604800s"
@@ -29,7 +47,7 @@ resource "google_pubsub_subscription" "push" {
   push_config {
     push_endpoint = local.urls[each.key]
     oidc_token {
-      service_account_email = google_service_account.caller["pubsub"].email
+      service_account_email = local.caller_emails["pubsub"]
       audience              = local.urls[each.key]
     }
   }
@@ -40,7 +58,7 @@ resource "google_pubsub_subscription" "push" {
   }
 
   dead_letter_policy {
-    dead_letter_topic     = google_pubsub_topic.dead[each.value.topic].id
+    dead_letter_topic     = "projects/${var.project}/topics/${google_pubsub_topic.dead[each.value.topic].name}"
     max_delivery_attempts = 20
   }
 
@@ -48,12 +66,17 @@ resource "google_pubsub_subscription" "push" {
   expiration_policy {
     ttl = ""
   }
+
+  # Else the first messages would spend their attempts on a function that is not there.
+  depends_on = [module.function]
 }
 
 resource "google_pubsub_topic" "dead" {
   for_each = local.topics
 
   name = "${each.key}-dead"
+
+  depends_on = [google_project_service.api]
 }
 
 # A topic without a subscription keeps nothing.
@@ -61,7 +84,7 @@ resource "google_pubsub_subscription" "dead" {
   for_each = local.topics
 
   name                       = "${each.key}-dead"
-  topic                      = google_pubsub_topic.dead[each.key].id
+  topic                      = google_pubsub_topic.dead[each.key].name
   message_retention_duration = local.dead_letter_keep
 
   expiration_policy {
@@ -69,20 +92,32 @@ resource "google_pubsub_subscription" "dead" {
   }
 }
 
-# Pub/Sub's own account moves a message: it publishes to the one topic and
-# acknowledges on the other's subscription.
+# Pub/Sub's own account, which a new project does not have before it is asked for. It moves
+# a message: it publishes to the one topic and acknowledges on the other's subscription.
+resource "google_project_service_identity" "pubsub" {
+  provider = google-beta
+
+  service = "pubsub.googleapis.com"
+
+  depends_on = [google_project_service.api]
+}
+
 resource "google_pubsub_topic_iam_member" "dead_letter_publisher" {
   for_each = local.topics
 
-  topic  = google_pubsub_topic.dead[each.key].id
+  topic  = google_pubsub_topic.dead[each.key].name
   role   = "roles/pubsub.publisher"
   member = local.pubsub_agent
+
+  depends_on = [google_project_service_identity.pubsub]
 }
 
 resource "google_pubsub_subscription_iam_member" "dead_letter_subscriber" {
-  for_each = local.subscribers
+  for_each = google_pubsub_subscription.push
 
-  subscription = google_pubsub_subscription.push[each.key].id
+  subscription = each.value.name
   role         = "roles/pubsub.subscriber"
   member       = local.pubsub_agent
+
+  depends_on = [google_project_service_identity.pubsub]
 }

@@ -17,6 +17,20 @@ locals {
     webhooks        = { per_second = 500, concurrent = 1000, attempts = 100, backoff = 1 }
     settlement      = { per_second = 10, concurrent = 4, attempts = -1, backoff = 10 }
   }
+
+  tasks_location = "projects/${var.project}/locations/${var.region}"
+
+  # Who makes tasks in which queue: whoever has the group of variables that goes with it.
+  enqueuers = merge([
+    for queue, _ in local.queues : {
+      for name, f in local.functions :
+      "${name} ${queue}" => { function = name, queue = queue } if contains(f.uses, local.queue_groups[queue])
+    }
+  ]...)
+  queue_groups = {
+    for queue, _ in local.queues :
+    queue => startswith(queue, "provider-") ? "resume" : lookup({ webhooks = "deliver", settlement = "settle" }, queue, "")
+  }
 }
 
 resource "google_cloud_tasks_queue" "queue" {
@@ -42,10 +56,29 @@ resource "google_cloud_tasks_queue" "queue" {
   stackdriver_logging_config {
     sampling_ratio = 1
   }
+
+  depends_on = [google_project_service.api]
+}
+
+resource "google_cloud_tasks_queue_iam_member" "enqueuer" {
+  for_each = local.enqueuers
+
+  name     = google_cloud_tasks_queue.queue[each.value.queue].name
+  location = var.region
+  role     = "roles/cloudtasks.enqueuer"
+  member   = local.members[each.value.function]
+}
+
+resource "google_service_account_iam_member" "lends_tasks" {
+  for_each = toset([for e in local.enqueuers : e.function])
+
+  service_account_id = local.tasks_caller
+  role               = "roles/iam.serviceAccountUser"
+  member             = local.members[each.key]
 }
 
 resource "google_cloud_scheduler_job" "job" {
-  for_each = local.jobs
+  for_each = { for name, job in local.jobs : name => job if local.deployed }
 
   name             = each.key
   region           = var.region
@@ -59,7 +92,7 @@ resource "google_cloud_scheduler_job" "job" {
     body        = base64encode("{}")
     headers     = { "Content-Type" = "application/json" }
     oidc_token {
-      service_account_email = google_service_account.caller["scheduler"].email
+      service_account_email = local.caller_emails["scheduler"]
       audience              = local.urls[each.value.function]
     }
   }
@@ -69,4 +102,6 @@ resource "google_cloud_scheduler_job" "job" {
     min_backoff_duration = "300s"
     max_backoff_duration = "300s"
   }
+
+  depends_on = [module.function]
 }

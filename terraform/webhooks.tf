@@ -23,7 +23,7 @@ variable "webhook_key_operators" {
 
 locals {
   # deliverwebhook signs with what webhookadmin made. webhookadmin also opens headers,
-  # to show their names.
+  # to show their names. Both deal with addresses that merchants choose.
   webhook_key_users = {
     webhookadmin   = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
     deliverwebhook = "roles/cloudkms.cryptoKeyDecrypter"
@@ -34,6 +34,8 @@ locals {
 resource "google_kms_key_ring" "tollgate" {
   name     = "tollgate"
   location = var.region
+
+  depends_on = [google_project_service.api]
 }
 
 resource "google_kms_crypto_key" "webhooks" {
@@ -50,18 +52,8 @@ resource "google_kms_crypto_key" "webhooks" {
     protection_level = var.webhook_key_protection
   }
 
-  lifecycle {
-    prevent_destroy = true
-  }
-}
-
-# The identities with which the two functions run. They deal with addresses that
-# merchants choose, so they share an identity with no other function.
-resource "google_service_account" "webhooks" {
-  for_each = local.webhook_key_users
-
-  account_id   = "run-${each.key}"
-  display_name = "Runs ${each.key}"
+  # Terraform can't delete a key, but would destroy all that it has encrypted with.
+  deletion_policy = var.deletion_protection ? "PREVENT" : "DELETE"
 }
 
 resource "google_kms_crypto_key_iam_member" "webhooks" {
@@ -69,7 +61,7 @@ resource "google_kms_crypto_key_iam_member" "webhooks" {
 
   crypto_key_id = google_kms_crypto_key.webhooks.id
   role          = each.value
-  member        = google_service_account.webhooks[each.key].member
+  member        = local.members[each.key]
 }
 
 resource "google_kms_crypto_key_iam_member" "webhook_operators" {
