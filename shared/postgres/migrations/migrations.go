@@ -37,14 +37,23 @@ type Migration struct {
 // Apply brings the database at url, a postgres:// address, to the newest
 // version. Two that run at once take turns, and the second finds nothing to do.
 // A file that fails leaves the ones before it applied and itself undone.
+//
+// Whom the connection is of, or the role that it begins with, owns what is made,
+// and needs CREATEROLE and to own the database; not to be a superuser.
 func Apply(ctx context.Context, url string) error {
 	return apply(ctx, url, schema)
 }
 
+// ApplyTo is Apply for a database that no URL leads to by itself, such as one
+// whose password is a token.
+func ApplyTo(ctx context.Context, c *pgx.ConnConfig) error {
+	return up(ctx, c, schema)
+}
+
 // List returns every migration in order, with the time at which the database
-// at url got it. It changes nothing but for the empty version table.
-func List(ctx context.Context, url string) ([]Migration, error) {
-	return list(ctx, url, schema)
+// got it. It changes nothing but for the empty version table.
+func List(ctx context.Context, c *pgx.ConnConfig) ([]Migration, error) {
+	return list(ctx, c, schema)
 }
 
 // Hash names the schema's contents: two builds with the same files have the
@@ -54,7 +63,15 @@ func Hash() string {
 }
 
 func apply(ctx context.Context, url string, files fs.FS) error {
-	return with(url, files, func(p *goose.Provider) error {
+	c, err := pgx.ParseConfig(url)
+	if err != nil {
+		return fmt.Errorf("migrations: %w", err)
+	}
+	return up(ctx, c, files)
+}
+
+func up(ctx context.Context, c *pgx.ConnConfig, files fs.FS) error {
+	return with(c, files, func(p *goose.Provider) error {
 		if _, err := p.Up(ctx); err != nil {
 			return fmt.Errorf("migrations: %w", err)
 		}
@@ -62,9 +79,9 @@ func apply(ctx context.Context, url string, files fs.FS) error {
 	})
 }
 
-func list(ctx context.Context, url string, files fs.FS) ([]Migration, error) {
+func list(ctx context.Context, c *pgx.ConnConfig, files fs.FS) ([]Migration, error) {
 	var all []Migration
-	err := with(url, files, func(p *goose.Provider) error {
+	err := with(c, files, func(p *goose.Provider) error {
 		states, err := p.Status(ctx)
 		if err != nil {
 			return fmt.Errorf("migrations: %w", err)
@@ -81,12 +98,8 @@ func list(ctx context.Context, url string, files fs.FS) ([]Migration, error) {
 	return all, err
 }
 
-func with(url string, files fs.FS, do func(*goose.Provider) error) error {
-	config, err := pgx.ParseConfig(url)
-	if err != nil {
-		return fmt.Errorf("migrations: %w", err)
-	}
-	db := stdlib.OpenDB(*config)
+func with(c *pgx.ConnConfig, files fs.FS, do func(*goose.Provider) error) error {
+	db := stdlib.OpenDB(*c)
 	defer func() { _ = db.Close() }()
 	provider, err := newProvider(db, files)
 	if err != nil {

@@ -20,7 +20,11 @@ func TestApplyBringsTheWholeSchemaOnce(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	url := pgtest.Empty(t)
-	before, err := migrations.List(ctx, url)
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := migrations.List(ctx, config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +38,7 @@ func TestApplyBringsTheWholeSchemaOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	after, err := migrations.List(ctx, url)
+	after, err := migrations.List(ctx, config)
 	if err != nil {
 		t.Fatal(err)
 	}

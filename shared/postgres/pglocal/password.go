@@ -9,13 +9,13 @@ import (
 	"fmt"
 )
 
-// newPassword makes the superuser's password and the form in which the server
-// stores it. Without one, any account of the machine could connect, and a
-// superuser may run commands as the server's account.
+// NewPassword makes a password and the form in which a server stores it, which
+// stands in its place in CREATE ROLE. Without one, any account of the machine
+// could connect, and a superuser may run commands as the server's account.
 //
 // One round of PBKDF2 is enough for 128 random bits, and keeps the usual 4,096
 // rounds out of every connection that a test makes (RFC 5803 gives the form).
-func newPassword() (password, verifier string) {
+func NewPassword() (password, verifier string) {
 	const rounds = 1
 	password = rand.Text()
 	salt := make([]byte, 16)

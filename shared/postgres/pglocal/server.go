@@ -136,7 +136,7 @@ func (s *Server) start(ctx context.Context, o Options, found Binaries, account *
 		return err
 	}
 	var verifier string
-	s.password, verifier = newPassword()
+	s.password, verifier = NewPassword()
 	if err := initdb(ctx, found, account, s.dir, verifier); err != nil {
 		return err
 	}
