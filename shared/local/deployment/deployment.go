@@ -71,7 +71,9 @@ type Deployment struct {
 	Topics      []string
 	URLs        map[string]string
 	Connections Connections
-	Given       map[string]Given // by function
+	Emails      map[string]string // of the accounts that call functions, by caller
+	Members     map[string]string // the accounts that functions and jobs run as, as grants name them
+	Given       map[string]Given  // by function
 }
 
 // Project is the id of the project that Load pretends to deploy to.
@@ -84,6 +86,7 @@ func Load(files fs.FS, environment string) (*Deployment, error) {
 	given := map[string]any{
 		"project": Project, "project_number": "123456789012", "domain": "api.example.com",
 		"paypal_client_id": "paypal-client", "paypal_webhook_id": "paypal-webhook",
+		"stripe_account": "another", "paypal_account": "another", "gocardless_account": "another",
 	}
 	tfvars := folder + "/environments/" + environment + ".tfvars"
 	// The images are of the functions, which are read to know which.
@@ -105,7 +108,7 @@ func Load(files fs.FS, environment string) (*Deployment, error) {
 	}
 	err = errors.Join(
 		d.Local("jobs", &d.Jobs), d.Local("queues", &d.Queues), d.Local("topics", &d.Topics), d.Local("urls", &d.URLs),
-		d.Local("connections", &d.Connections),
+		d.Local("connections", &d.Connections), d.Local("caller_emails", &d.Emails), d.Local("members", &d.Members),
 	)
 	if err != nil {
 		return nil, err

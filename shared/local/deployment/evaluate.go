@@ -43,7 +43,6 @@ func (m *Module) evaluate(e hcl.Expression, s scope) (cty.Value, error) {
 	if problems.HasErrors() {
 		return cty.NilVal, problems
 	}
-	value, _ = value.UnmarkDeep()
 	return value, nil
 }
 
@@ -237,6 +236,8 @@ func (m *Module) Resources(kind string) ([]Instance, error) { return m.instances
 func (m *Module) Calls() ([]Instance, error) { return m.instances("module.") }
 
 func (m *Module) instances(prefix string) ([]Instance, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	var all []Instance
 	for _, address := range slices.Sorted(maps.Keys(m.blocks)) {
 		name, ok := strings.CutPrefix(address, prefix)

@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/ext/typeexpr"
@@ -19,7 +20,8 @@ import (
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 )
 
-// Module is one folder of terraform, with the values that its variables are given.
+// Module is one folder of terraform, with the values that its variables are given. It may
+// be used concurrently.
 type Module struct {
 	files   fs.FS
 	folder  string
@@ -33,6 +35,8 @@ type Module struct {
 	outputs []string
 
 	functions map[string]function.Function
+
+	mu sync.Mutex // what is evaluated is kept
 }
 
 // A local is evaluated when it is first asked for.
@@ -103,12 +107,21 @@ func parse(files fs.FS, name string) (*hclsyntax.Body, error) {
 	if err != nil {
 		return nil, fmt.Errorf("deployment: %w", err)
 	}
+	key := name + "\n" + string(text)
+	if body, ok := parsed.Load(key); ok {
+		return body.(*hclsyntax.Body), nil
+	}
 	file, problems := hclsyntax.ParseConfig(text, name, hcl.InitialPos)
 	if problems.HasErrors() {
 		return nil, fmt.Errorf("deployment: %w", problems)
 	}
+	parsed.Store(key, file.Body)
 	return file.Body.(*hclsyntax.Body), nil
 }
+
+// parsed has the files that were parsed, by name and content. Nobody changes them, and
+// tests read the same ones hundreds of times.
+var parsed sync.Map
 
 // settings merges the values of variables: the later of tfvars win, and given over all.
 func settings(files fs.FS, given map[string]any, tfvars []string) (map[string]cty.Value, error) {
@@ -252,6 +265,8 @@ func (m *Module) Variables() []string { return slices.Sorted(maps.Keys(m.vars)) 
 // Local decodes a local value into out, a pointer, as JSON would. A member that out has
 // no field for is an error, so that no column of a table goes unread.
 func (m *Module) Local(name string, out any) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	value, err := m.local(name)
 	if err == nil {
 		err = decode(value, out)
