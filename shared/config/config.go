@@ -19,6 +19,7 @@ import (
 	"net/url"
 	"os"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -89,7 +90,8 @@ func Map(values map[string]string) func(string) (string, bool) {
 // value is the content of that file without its last line break. Strings in lists
 // lose the spaces around them. URLs must be absolute.
 //
-// A nested struct whose pointer is a Reader reads itself.
+// A nested struct whose pointer is a Reader reads itself. A struct whose pointer is a
+// Checker is asked what is wrong with it.
 //
 // The error is an *Error with every mistake. It does not repeat the values of
 // strings, lists and URLs, which may be secret.
@@ -121,6 +123,33 @@ type Reader interface {
 	ReadConfig(lookup func(string) (string, bool)) []Mistake
 }
 
+// Checker is a part of a configuration that knows what its values must be, alone and
+// together. It is asked once all of them are there and of the right type.
+type Checker interface {
+	// CheckConfig returns what is wrong, which is reported with all the rest.
+	CheckConfig() []Mistake
+}
+
+// About makes mistakes of an error whose text begins with the variable's name, after that
+// of a package perhaps; of each error, if several are joined. It is nil without one.
+func About(err error) []Mistake {
+	if err == nil {
+		return nil
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var all []Mistake
+		for _, e := range joined.Unwrap() {
+			all = append(all, About(e)...)
+		}
+		return all
+	}
+	variable, problem, _ := strings.Cut(err.Error(), " ")
+	if strings.HasSuffix(variable, ":") {
+		variable, problem, _ = strings.Cut(problem, " ")
+	}
+	return []Mistake{{Variable: variable, Problem: problem}}
+}
+
 // Mistakes are those of an error that Load or Fill returned.
 func Mistakes(err error) []Mistake {
 	if e, ok := errors.AsType[*Error](err); ok {
@@ -135,6 +164,12 @@ type loader struct {
 }
 
 func (l *loader) load(v reflect.Value, prefix string) {
+	before := len(l.mistakes)
+	defer func() {
+		if len(l.mistakes) == before {
+			l.check(v)
+		}
+	}()
 	for i := range v.NumField() {
 		field := v.Type().Field(i)
 		tag, tagged := field.Tag.Lookup("env")
@@ -151,6 +186,21 @@ func (l *loader) load(v reflect.Value, prefix string) {
 				continue
 			}
 			l.load(v.Field(i), prefix+field.Tag.Get("envPrefix"))
+		}
+	}
+}
+
+// check asks a struct that is filled in. An embedded one is asked again by way of the
+// struct that embeds it; what it says counts once.
+func (l *loader) check(v reflect.Value) {
+	if !v.CanAddr() || !v.Addr().CanInterface() {
+		return
+	}
+	if c, ok := v.Addr().Interface().(Checker); ok {
+		for _, m := range c.CheckConfig() {
+			if !slices.Contains(l.mistakes, m) {
+				l.mistakes = append(l.mistakes, m)
+			}
 		}
 	}
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/url"
 	"os"
@@ -278,5 +279,70 @@ func TestAPartReadsItself(t *testing.T) {
 	_, err = Load[shopping](Map(vars))
 	if m := Mistakes(err); len(m) != 2 || m[0].Variable != "KEY" || m[1].Variable != "URL" {
 		t.Errorf("mistakes %+v", m)
+	}
+}
+
+// Span checks itself: the end may not come before the beginning.
+type Span struct {
+	From int `env:"FROM,required"`
+	To   int `env:"TO"`
+}
+
+func (s *Span) CheckConfig() []Mistake {
+	if s.To < s.From {
+		return []Mistake{{Variable: "TO", Problem: fmt.Sprintf("is %d, before FROM", s.To)}}
+	}
+	return nil
+}
+
+func TestAPartChecksItself(t *testing.T) {
+	t.Parallel()
+	type spans struct {
+		Span          // asked by way of spans too, as Go's embedding has it
+		Nested Span   `envPrefix:"NESTED_"`
+		URL    string `env:"URL,required"`
+	}
+	load := func(vars map[string]string) string {
+		_, err := Load[struct{ Spans spans }](Map(vars))
+		var said []string
+		for _, m := range Mistakes(err) {
+			said = append(said, m.String())
+		}
+		return strings.Join(said, "; ")
+	}
+	for name, c := range map[string]struct {
+		vars map[string]string
+		want string
+	}{
+		"all well": {map[string]string{"FROM": "1", "TO": "2", "NESTED_FROM": "0", "URL": "u"}, ""},
+		"one of two": {
+			map[string]string{"FROM": "3", "TO": "2", "NESTED_FROM": "0", "URL": "u"}, "TO is 2, before FROM",
+		},
+		"with all the rest": {
+			map[string]string{"FROM": "3", "TO": "2", "NESTED_FROM": "0"}, "TO is 2, before FROM; URL is not set",
+		},
+		"not before it is complete": {
+			map[string]string{"TO": "2", "NESTED_FROM": "7", "NESTED_TO": "5", "URL": "u"}, "FROM is not set; TO is 5, before FROM",
+		},
+	} {
+		if got := load(c.vars); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+	var top Span
+	if err := Fill(Map(map[string]string{"FROM": "3"}), "", &top); len(Mistakes(err)) != 1 {
+		t.Errorf("the struct itself is not asked: %v", err)
+	}
+}
+
+func TestErrorsAboutVariables(t *testing.T) {
+	t.Parallel()
+	err := errors.Join(errors.New("RATE is 0: want 1"), errors.New("stripe: STRIPE_API_BASE must be an address"))
+	want := []Mistake{{Variable: "RATE", Problem: "is 0: want 1"}, {Variable: "STRIPE_API_BASE", Problem: "must be an address"}}
+	if diff := cmp.Diff(want, About(err)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if m := About(nil); m != nil {
+		t.Errorf("of no error: %v", m)
 	}
 }

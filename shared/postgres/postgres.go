@@ -1,7 +1,8 @@
 // Package postgres opens the database and runs transactions on it.
 //
 // It owns no tables: each package keeps the SQL of its own. What is here is how a
-// function reaches the database (few connections, short bounds on everything), and
+// function reaches the database (few connections, short bounds on everything, no
+// password where the platform vouches for the function), which schema it needs, and
 // pipelined transactions, which carry checks and writes in one round trip.
 package postgres
 
@@ -16,13 +17,16 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/tollgate/tollgate/shared/config"
 	"github.com/tollgate/tollgate/shared/telemetry"
 )
 
 // Config is how a function reaches the database.
 type Config struct {
-	URL     telemetry.Secret `env:"DATABASE_URL,required,notEmpty" who:"terraform"`
-	PoolMax int32            `env:"DATABASE_POOL_MAX" envDefault:"3" who:"terraform"` // why 3: see provider/guard
+	URL     telemetry.Secret `env:"DATABASE_URL,required,notEmpty" desc:"postgres://user@host:5432/database, as the function's own login" who:"terraform"`
+	PoolMax int32            `env:"DATABASE_POOL_MAX" envDefault:"3" desc:"connections at most, of one instance" who:"terraform"` // why 3: see provider/guard
+	IAM     bool             `env:"DATABASE_IAM" desc:"whether to log in as the service account, without a password" who:"terraform"`
+	CA      string           `env:"DATABASE_CA" desc:"PEM of the authority that signed the server's certificate; the machine's own if not set" who:"terraform"`
 }
 
 // Bounds on what one statement may take, so that a stuck one frees its connection
@@ -32,16 +36,28 @@ const (
 	statementTimeout = 8 * time.Second
 	lockTimeout      = 5 * time.Second
 	idleInTxTimeout  = 15 * time.Second
+
+	// pingTimeout bounds the look at a connection that was idle. After a failover no answer
+	// comes by the old ones: they are given up, and a new one is made, within a second.
+	pingTimeout = 500 * time.Millisecond
 )
 
 // Open makes the pool. It connects on first use, so that a function starts even
 // while the database fails over.
 func Open(ctx context.Context, c Config) (*pgxpool.Pool, error) {
-	cfg, err := pgxpool.ParseConfig(c.URL.Reveal())
-	if err != nil {
-		return nil, errors.New("DATABASE_URL is not a PostgreSQL connection URL") // err would quote the password
+	cfg, mistakes := c.parse()
+	if len(mistakes) > 0 {
+		return nil, &config.Error{Mistakes: mistakes}
+	}
+	if c.IAM {
+		login, err := login()
+		if err != nil {
+			return nil, err
+		}
+		cfg.BeforeConnect = login
 	}
 	cfg.MaxConns = c.PoolMax
+	cfg.PingTimeout = pingTimeout
 	cfg.MaxConnLifetime = 30 * time.Minute
 	cfg.MaxConnLifetimeJitter = 5 * time.Minute
 	cfg.ConnConfig.ConnectTimeout = connectTimeout
