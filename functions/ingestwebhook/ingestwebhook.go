@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/tollgate/tollgate/shared/api"
+	"github.com/tollgate/tollgate/shared/api/core"
 	"github.com/tollgate/tollgate/shared/config"
 	"github.com/tollgate/tollgate/shared/inbox"
 	"github.com/tollgate/tollgate/shared/outbox"
@@ -26,11 +27,11 @@ func Build(ctx context.Context, env api.Env) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	pool, err := postgres.Open(ctx, c.Postgres)
+	pool, err := core.Database(ctx, env, c.Postgres)
 	if err != nil {
 		return nil, err
 	}
-	topics, err := outbox.OpenTopics(ctx, c.Topics, env.Google...)
+	topics, err := core.Topics(ctx, env, c.Topics)
 	if err != nil {
 		return nil, err
 	}

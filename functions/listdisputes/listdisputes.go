@@ -27,7 +27,7 @@ func Build(ctx context.Context, env api.Env) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	pool, err := postgres.Open(ctx, c.Postgres)
+	pool, err := core.Database(ctx, env, c.Postgres)
 	if err != nil {
 		return nil, err
 	}

@@ -4,10 +4,10 @@ package notifymerchant
 
 import (
 	"context"
-	"errors"
 	"net/http"
 
 	"github.com/tollgate/tollgate/shared/api"
+	"github.com/tollgate/tollgate/shared/api/core"
 	"github.com/tollgate/tollgate/shared/config"
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/id"
@@ -24,28 +24,26 @@ func Build(ctx context.Context, env api.Env) (http.Handler, error) {
 	c, err := config.Load[struct {
 		Postgres postgres.Config
 		Tasks    outbox.TasksConfig
-		OIDC     task.Config
-		Webhook  webhook.ScheduleConfig
+		Deliver  core.DeliverURL
+		core.Called
+		Webhook webhook.ScheduleConfig
 	}](env.Lookup)
 	if err != nil {
 		return nil, err
-	}
-	if c.Tasks.DeliverURL == "" {
-		return nil, errors.New("DELIVER_URL is not set: it is where tasks deliver webhooks")
 	}
 	schedule, err := webhook.NewSchedule(c.Webhook.Schedule)
 	if err != nil {
 		return nil, err
 	}
-	verifier, err := task.NewVerifier(c.OIDC, env.Now)
+	verifier, err := c.Verifier(env.Now)
 	if err != nil {
 		return nil, err
 	}
-	pool, err := postgres.Open(ctx, c.Postgres)
+	pool, err := core.Database(ctx, env, c.Postgres)
 	if err != nil {
 		return nil, err
 	}
-	tasks, err := outbox.OpenTasks(ctx, c.Tasks, env.Tasks...)
+	tasks, err := core.Tasks(ctx, env, c.Tasks)
 	if err != nil {
 		return nil, err
 	}

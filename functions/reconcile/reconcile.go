@@ -20,16 +20,13 @@ func init() { api.Function("Reconcile", Build) }
 func Build(ctx context.Context, env api.Env) (http.Handler, error) {
 	c, err := config.Load[struct {
 		core.Config
-		OIDC     task.Config
+		core.Called
 		Settings reconcile.Settings
 	}](env.Lookup)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.Settings.Check(); err != nil {
-		return nil, err
-	}
-	verifier, err := task.NewVerifier(c.OIDC, env.Now)
+	verifier, err := c.Verifier(env.Now)
 	if err != nil {
 		return nil, err
 	}

@@ -20,12 +20,12 @@ func init() { api.Function("ResumePayment", Build) }
 func Build(ctx context.Context, env api.Env) (http.Handler, error) {
 	c, err := config.Load[struct {
 		core.Config
-		OIDC task.Config
+		core.Called
 	}](env.Lookup)
 	if err != nil {
 		return nil, err
 	}
-	verifier, err := task.NewVerifier(c.OIDC, env.Now)
+	verifier, err := c.Verifier(env.Now)
 	if err != nil {
 		return nil, err
 	}

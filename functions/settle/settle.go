@@ -5,7 +5,6 @@ package settle
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 
 	"github.com/tollgate/tollgate/shared/api"
@@ -24,19 +23,17 @@ func init() { api.Function("Settle", Build) }
 // Build wires the function. It calls no provider and has none of their secrets.
 func Build(ctx context.Context, env api.Env) (http.Handler, error) {
 	c, err := config.Load[struct {
-		Postgres  postgres.Config
-		Tasks     outbox.TasksConfig
-		OIDC      task.Config
+		Postgres postgres.Config
+		Tasks    outbox.TasksConfig
+		Settle   core.SettleURL
+		core.Called
 		Control   control.Config
 		Providers core.Enabled
 	}](env.Lookup)
 	if err != nil {
 		return nil, err
 	}
-	if c.Tasks.SettleURL == "" {
-		return nil, errors.New("SETTLE_URL is not set: it is where tasks carry settlements on")
-	}
-	verifier, err := task.NewVerifier(c.OIDC, env.Now)
+	verifier, err := c.Verifier(env.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -44,11 +41,11 @@ func Build(ctx context.Context, env api.Env) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	pool, err := postgres.Open(ctx, c.Postgres)
+	pool, err := core.Database(ctx, env, c.Postgres)
 	if err != nil {
 		return nil, err
 	}
-	tasks, err := outbox.OpenTasks(ctx, c.Tasks, env.Tasks...)
+	tasks, err := core.Tasks(ctx, env, c.Tasks)
 	if err != nil {
 		return nil, err
 	}

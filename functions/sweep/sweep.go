@@ -5,7 +5,6 @@ package sweep
 
 import (
 	"context"
-	"errors"
 	"net/http"
 
 	"github.com/tollgate/tollgate/shared/api"
@@ -28,30 +27,27 @@ func Build(ctx context.Context, env api.Env) (http.Handler, error) {
 		Postgres postgres.Config
 		Topics   outbox.TopicConfig
 		Tasks    outbox.TasksConfig
-		OIDC     task.Config
+		Resume   core.ResumeURL
+		Deliver  core.DeliverURL
+		Settle   core.SettleURL
+		core.Called
 	}](env.Lookup)
 	if err != nil {
 		return nil, err
 	}
-	if c.Tasks.ResumeURL == "" {
-		return nil, errors.New("RESUME_URL is not set: it is where tasks carry open operations on")
-	}
-	if c.Tasks.SettleURL == "" {
-		return nil, errors.New("SETTLE_URL is not set: it is where tasks carry settlements on")
-	}
-	verifier, err := task.NewVerifier(c.OIDC, env.Now)
+	verifier, err := c.Verifier(env.Now)
 	if err != nil {
 		return nil, err
 	}
-	pool, err := postgres.Open(ctx, c.Postgres)
+	pool, err := core.Database(ctx, env, c.Postgres)
 	if err != nil {
 		return nil, err
 	}
-	topics, err := outbox.OpenTopics(ctx, c.Topics, env.Google...)
+	topics, err := core.Topics(ctx, env, c.Topics)
 	if err != nil {
 		return nil, err
 	}
-	tasks, err := outbox.OpenTasks(ctx, c.Tasks, env.Tasks...)
+	tasks, err := core.Tasks(ctx, env, c.Tasks)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/shared/api"
+	"github.com/tollgate/tollgate/shared/api/core"
 	"github.com/tollgate/tollgate/shared/audit"
 	"github.com/tollgate/tollgate/shared/audit/vault"
 	"github.com/tollgate/tollgate/shared/config"
@@ -31,16 +32,16 @@ func Build(ctx context.Context, env api.Env) (http.Handler, error) {
 	c, err := config.Load[struct {
 		Postgres postgres.Config
 		Vault    vault.Config
-		OIDC     task.Config
+		core.Called
 	}](env.Lookup)
 	if err != nil {
 		return nil, err
 	}
-	verifier, err := task.NewVerifier(c.OIDC, env.Now)
+	verifier, err := c.Verifier(env.Now)
 	if err != nil {
 		return nil, err
 	}
-	pool, err := postgres.Open(ctx, c.Postgres)
+	pool, err := core.Database(ctx, env, c.Postgres)
 	if err != nil {
 		return nil, err
 	}

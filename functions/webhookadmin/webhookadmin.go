@@ -6,7 +6,6 @@ package webhookadmin
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 
@@ -27,6 +26,7 @@ func Build(ctx context.Context, env api.Env) (http.Handler, error) {
 	c, err := config.Load[struct {
 		Postgres postgres.Config
 		Tasks    outbox.TasksConfig
+		Deliver  core.DeliverURL
 		Schedule webhook.ScheduleConfig
 		Seal     seal.Config
 		Endpoint endpoint.Config
@@ -34,9 +34,6 @@ func Build(ctx context.Context, env api.Env) (http.Handler, error) {
 	}](env.Lookup)
 	if err != nil {
 		return nil, err
-	}
-	if c.Tasks.DeliverURL == "" {
-		return nil, errors.New("DELIVER_URL is not set: it is where tasks deliver webhooks")
 	}
 	schedule, err := webhook.NewSchedule(c.Schedule.Schedule)
 	if err != nil {
@@ -46,7 +43,8 @@ func Build(ctx context.Context, env api.Env) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	pool, err := postgres.Open(ctx, c.Postgres)
+	env.Lifecycle.Closes("kms", func(context.Context) error { return sealer.Close() })
+	pool, err := core.Database(ctx, env, c.Postgres)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +52,7 @@ func Build(ctx context.Context, env api.Env) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	tasks, err := outbox.OpenTasks(ctx, c.Tasks, env.Tasks...)
+	tasks, err := core.Tasks(ctx, env, c.Tasks)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,9 @@
 // exactly what the operation takes, card numbers anywhere, and callers it can't
 // name.
 //
+// It owns a function's life too: the platform's probes at /health/ (Probe), and its
+// end at SIGTERM, which loses no answer (Lifecycle).
+//
 // Faults of its own: invalid_request, invalid_json, body_too_large,
 // unsupported_media_type, card_number_refused, idempotency_key_missing,
 // idempotency_key_invalid, unauthenticated, not_found, method_not_allowed.
@@ -38,6 +41,9 @@ type Env struct {
 	Tasks   []option.ClientOption // for the Cloud Tasks client, which locally is elsewhere
 	KMS     []option.ClientOption // for the Cloud KMS client
 	Storage []option.ClientOption // for the Cloud Storage client
+
+	// Lifecycle is where parts register that are looked after and closed; nil: nobody does.
+	Lifecycle *Lifecycle
 
 	// Control is the control plane; nil is Firestore's, if the configuration names one.
 	Control   control.Store

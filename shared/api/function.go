@@ -5,8 +5,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/GoogleCloudPlatform/functions-framework-go/functions"
@@ -32,7 +30,7 @@ func Function(name string, build Build) {
 	if err == nil {
 		var handler http.Handler
 		if handler, err = build(context.Background(), env); err == nil {
-			functions.HTTP(name, drainOnTerm(handler, os.Exit).ServeHTTP)
+			functions.HTTP(name, drainOnTerm(handler, env, os.Exit).ServeHTTP)
 			return
 		}
 	}
@@ -48,43 +46,15 @@ func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 func production(name string) (Env, error) {
 	project, _ := os.LookupEnv("GOOGLE_CLOUD_PROJECT")
 	env := Env{
-		Lookup: os.LookupEnv,
-		Now:    now,
-		NewID:  id.Source{Now: now}.New,
-		Log:    telemetry.NewLogger(os.Stderr, slog.LevelInfo, name, telemetry.WithProject(project)),
+		Lookup:    os.LookupEnv,
+		Now:       now,
+		NewID:     id.Source{Now: now}.New,
+		Log:       telemetry.NewLogger(os.Stderr, slog.LevelInfo, name, telemetry.WithProject(project)),
+		Lifecycle: &Lifecycle{},
 	}
+	env.Lifecycle.Closes("telemetry", flushTelemetry) // the first is closed last: what the others measure still counts
 	var err error
 	// The provider does nothing until the process has an exporter.
 	env.Metrics, err = telemetry.NewMetrics(otel.GetMeterProvider())
 	return env, err
-}
-
-const (
-	// drainTimeout keeps within the 10 s that Cloud Run gives between SIGTERM and SIGKILL.
-	drainTimeout = 9 * time.Second
-	// flushPause lets net/http write the answers of handlers that have just returned;
-	// without it the last ones are lost.
-	flushPause = 100 * time.Millisecond
-)
-
-// drainOnTerm ends the process at SIGTERM, once no request is in flight. The
-// framework has no such thing: its process dies at the signal, with the requests.
-// Requests that arrive while it drains are still served.
-func drainOnTerm(h http.Handler, exit func(int)) http.Handler {
-	term := make(chan os.Signal, 1)
-	signal.Notify(term, syscall.SIGTERM)
-	var d inFlight
-	go func() {
-		<-term
-		ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
-		defer cancel()
-		d.wait(ctx)
-		time.Sleep(flushPause)
-		exit(0)
-	}()
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		d.begin()
-		defer d.end()
-		h.ServeHTTP(w, r)
-	})
 }

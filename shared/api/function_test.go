@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -39,11 +40,19 @@ func child() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		close(input)
 	}()
+	env := Env{Log: slog.New(slog.DiscardHandler), Lifecycle: &Lifecycle{}}
+	for _, part := range []string{"telemetry", "database", "tasks"} {
+		env.Lifecycle.Closes(part, func(context.Context) error {
+			fmt.Println("close", part)
+			return nil
+		})
+	}
 	h := drainOnTerm(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Println("request")
 		<-input
+		w.Header().Set("Content-Length", "8")
 		_, _ = io.WriteString(w, "finished")
-	}), os.Exit)
+	}), env, os.Exit)
 	fmt.Println(l.Addr())
 	_ = http.Serve(l, h)
 }
@@ -102,6 +111,11 @@ func TestSIGTERMWaitsForRequests(t *testing.T) {
 			t.Errorf("a request in flight got %q", got)
 		}
 	}
+	for _, part := range []string{"tasks", "database", "telemetry"} { // the other way than they were opened
+		if line := next(); line != "close "+part {
+			t.Errorf("the child says %q, want it to close %s", line, part)
+		}
+	}
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("the child ended with %v", err)
 	}
@@ -149,7 +163,7 @@ func TestFunctionRegistersOnlyItsTarget(t *testing.T) {
 	Function("CapturePayment", func(_ context.Context, env Env) (http.Handler, error) {
 		built++
 		first, second := env.NewID(), env.NewID()
-		if first == second || env.Now().IsZero() || env.Metrics == nil || env.Log == nil {
+		if first == second || env.Lifecycle == nil || env.Now().IsZero() || env.Metrics == nil || env.Log == nil {
 			t.Error("the environment is incomplete")
 		}
 		if v, ok := env.Lookup("FUNCTION_TARGET"); !ok || v != "CapturePayment" {

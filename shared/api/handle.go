@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -13,11 +12,11 @@ import (
 	"time"
 
 	"github.com/GoogleCloudPlatform/functions-framework-go/funcframework"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/pan"
+	"github.com/tollgate/tollgate/shared/postgres"
 	"github.com/tollgate/tollgate/shared/telemetry"
 )
 
@@ -41,7 +40,7 @@ type Routes map[string]HandlerFunc
 
 // HandleAll is Handle for a function of several operations.
 func HandleAll(env Env, function string, all Routes) http.Handler {
-	e := &endpoint{env: env, function: function}
+	e := &endpoint{env: env, function: function, health: health{env: env, function: function}}
 	for _, pattern := range slices.Sorted(maps.Keys(all)) {
 		o := operation{do: all[pattern]}
 		o.method, o.route, _ = strings.Cut(pattern, " ")
@@ -55,6 +54,7 @@ type endpoint struct {
 	env        Env
 	function   string // what logs and metrics call it: the path itself may hold anything
 	operations []operation
+	health     health
 }
 
 type operation struct {
@@ -65,6 +65,10 @@ type operation struct {
 }
 
 func (e *endpoint) serve(w http.ResponseWriter, r *http.Request) {
+	if p := probeOf(r); p != "" {
+		e.health.serve(w, r, p)
+		return
+	}
 	start := e.env.Now()
 	note := new(note)
 	ctx, cancel := detach(r.Context())
@@ -142,8 +146,7 @@ func run(r *http.Request, op *operation, allowed []string) (resp Response, f *fa
 // nobody's mistake and passes: a merchant is told to try again, and Cloud Tasks, at a
 // 503, slows the queue down.
 func known(f *fault.Error) *fault.Error {
-	var connect *pgconn.ConnectError
-	if f.Kind() != fault.KindInternal || !errors.As(f.Err, &connect) {
+	if f.Kind() != fault.KindInternal || !postgres.Unreachable(f.Err) {
 		return f
 	}
 	return &fault.Error{

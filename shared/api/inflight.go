@@ -10,12 +10,14 @@ import (
 type inFlight struct {
 	mu   sync.Mutex
 	n    int
+	all  uint64        // that ever began
 	none chan struct{} // closed when n falls to 0
 }
 
 func (f *inFlight) begin() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.all++
 	if f.n++; f.n == 1 {
 		f.none = make(chan struct{})
 	}
@@ -27,6 +29,18 @@ func (f *inFlight) end() {
 	if f.n--; f.n == 0 {
 		close(f.none)
 	}
+}
+
+func (f *inFlight) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.n
+}
+
+func (f *inFlight) begun() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.all
 }
 
 // wait returns when no request is in flight, or when ctx ends.

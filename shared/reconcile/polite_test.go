@@ -146,12 +146,12 @@ func TestSettings(t *testing.T) {
 		"FEE_DIFFERENCES": func(s *Settings) { s.Fees = "ignore" }, "OWNER": func(s *Settings) { s.Owner = "" },
 	} {
 		s := Default()
-		if err := s.Check(); err != nil {
-			t.Fatal(err)
+		if wrong := s.CheckConfig(); wrong != nil {
+			t.Fatal(wrong)
 		}
 		change(&s)
-		if err := s.Check(); err == nil || !strings.Contains(err.Error(), "RECONCILE_"+name) {
-			t.Errorf("%s: %v", name, err)
+		if wrong := s.CheckConfig(); len(wrong) != 1 || wrong[0].Variable != "RECONCILE_"+name {
+			t.Errorf("%s: %v", name, wrong)
 		}
 	}
 }

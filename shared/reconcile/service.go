@@ -33,21 +33,27 @@ const (
 	FeesClose = "close"
 )
 
-// Check says what is wrong with the settings.
-func (s Settings) Check() error {
-	switch {
-	case s.Rate < 1 || s.Rate > 100:
-		return fmt.Errorf("RECONCILE_RATE is %d: want 1 to 100 calls a second", s.Rate)
-	case s.Payments < 1:
-		return fmt.Errorf("RECONCILE_PAYMENTS is %d: want at least 1", s.Payments)
-	case s.Time < time.Second || s.Time > 25*time.Minute:
-		return fmt.Errorf("RECONCILE_TIME is %s: want 1s to 25m", s.Time)
-	case s.Fees != FeesOpen && s.Fees != FeesClose:
-		return fmt.Errorf("RECONCILE_FEE_DIFFERENCES is %q: want %s or %s", s.Fees, FeesOpen, FeesClose)
-	case s.Owner == "":
-		return errors.New("RECONCILE_OWNER is empty: every difference needs an owner")
+// CheckConfig says what is wrong with the settings.
+func (s *Settings) CheckConfig() (mistakes []config.Mistake) {
+	wrong := func(variable, format string, args ...any) {
+		mistakes = append(mistakes, config.Mistake{Variable: variable, Problem: fmt.Sprintf(format, args...), Who: "terraform"})
 	}
-	return nil
+	if s.Rate < 1 || s.Rate > 100 {
+		wrong("RECONCILE_RATE", "is %d: want 1 to 100 calls a second", s.Rate)
+	}
+	if s.Payments < 1 {
+		wrong("RECONCILE_PAYMENTS", "is %d: want at least 1", s.Payments)
+	}
+	if s.Time < time.Second || s.Time > 25*time.Minute {
+		wrong("RECONCILE_TIME", "is %s: want 1s to 25m", s.Time)
+	}
+	if s.Fees != FeesOpen && s.Fees != FeesClose {
+		wrong("RECONCILE_FEE_DIFFERENCES", "is %q: want %s or %s", s.Fees, FeesOpen, FeesClose)
+	}
+	if s.Owner == "" {
+		wrong("RECONCILE_OWNER", "is empty: every difference needs an owner")
+	}
+	return mistakes
 }
 
 // Default are the settings without any configuration.

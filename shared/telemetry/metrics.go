@@ -36,6 +36,9 @@ type Metrics struct {
 	httpRequests counter
 	httpDuration histogram
 
+	healthDuration histogram
+	healthFailures counter
+
 	connectionPoolUsage gauge
 
 	outboxUnpublished       gauge
@@ -127,6 +130,11 @@ func (b *builder) metrics() *Metrics {
 			"Answered HTTP requests.", "function", "code"),
 		httpDuration: b.histogram("http_request_duration_seconds", callSeconds,
 			"Time to answer an HTTP request.", "function"),
+
+		healthDuration: b.histogram("health_check_duration_seconds", callSeconds,
+			"Time to answer one of the platform's probes of an instance: startup, readiness or liveness.", "function", "probe"),
+		healthFailures: b.counter("health_check_failures_total",
+			"What was found not to be well by a probe of an instance, also what it goes on without.", "function", "probe", "check"),
 
 		connectionPoolUsage: b.gauge("connection_pool_usage_percent",
 			"Database connections in use, of the most this instance may open.", "%"),
@@ -283,6 +291,22 @@ func (m *Metrics) HTTPRequest(ctx context.Context, function string, code int, to
 	}
 	m.httpRequests.add(ctx, function, strconv.Itoa(code))
 	m.httpDuration.record(ctx, took, function)
+}
+
+// HealthCheck records an answered probe of a function's instance.
+func (m *Metrics) HealthCheck(ctx context.Context, function, probe string, took time.Duration) {
+	if m == nil {
+		return
+	}
+	m.healthDuration.record(ctx, took, function, probe)
+}
+
+// HealthCheckFailed counts something that a probe found not to be well.
+func (m *Metrics) HealthCheckFailed(ctx context.Context, function, probe, check string) {
+	if m == nil {
+		return
+	}
+	m.healthFailures.add(ctx, function, probe, check)
 }
 
 // ConnectionPoolUsage sets the share of database connections in use, 0 to 100.

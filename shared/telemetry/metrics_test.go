@@ -32,6 +32,8 @@ func measure(ctx context.Context, m *Metrics) {
 	m.WebhookEndpoints(ctx, "failing", 1)
 	m.WebhookFailed(ctx, "mer_1", "payment.captured", "timeout")
 	m.HTTPRequest(ctx, "createpayment", 201, 100*time.Millisecond)
+	m.HealthCheck(ctx, "createpayment", "readiness", 3*time.Millisecond)
+	m.HealthCheckFailed(ctx, "createpayment", "readiness", "database")
 	m.ConnectionPoolUsage(ctx, 62.5)
 	m.OutboxBacklog(ctx, 7, 90*time.Second)
 	m.SagasOpen(ctx, "unknown", 3)

@@ -42,6 +42,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/tollgate/tollgate/shared/config"
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/outbox"
 	"github.com/tollgate/tollgate/shared/telemetry"
@@ -60,6 +61,12 @@ type Config struct {
 // they need no key.
 type ScheduleConfig struct {
 	Schedule []time.Duration `env:"WEBHOOK_SCHEDULE" envDefault:"0s,1m,5m,15m,1h,6h,24h" desc:"wait before each attempt" who:"terraform"`
+}
+
+// CheckConfig says what is wrong with the schedule.
+func (c *ScheduleConfig) CheckConfig() []config.Mistake {
+	_, err := NewSchedule(c.Schedule)
+	return config.About(err)
 }
 
 // Task is the body of a task: to make one attempt at a delivery, or to take a turn of a replay.

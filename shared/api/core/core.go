@@ -3,12 +3,13 @@
 // providers and its ways out, and the gate that merchants come in by.
 //
 // It owns no tables and decides nothing. It refuses a configuration that lacks what
-// the parts need; a part connects on first use, not here.
+// the parts need; a part connects on first use, not here. What it opens it registers with
+// the function's Lifecycle, to be looked after by the platform's probes and closed at the
+// end.
 package core
 
 import (
 	"context"
-	"errors"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -28,13 +29,11 @@ type Config struct {
 	Control   control.Config
 	Topics    outbox.TopicConfig
 	Tasks     outbox.TasksConfig
+	Resume    ResumeURL
 }
 
 // Payments makes the payment service of a function that calls providers.
 func Payments(ctx context.Context, env api.Env, function string, c Config) (*payment.Service, error) {
-	if c.Tasks.ResumeURL == "" {
-		return nil, errors.New("RESUME_URL is not set: it is where tasks carry open operations on")
-	}
 	store, err := controlPlane(ctx, env, c.Control)
 	if err != nil {
 		return nil, err
@@ -43,15 +42,15 @@ func Payments(ctx context.Context, env api.Env, function string, c Config) (*pay
 	if err != nil {
 		return nil, err
 	}
-	pool, err := postgres.Open(ctx, c.Postgres)
+	pool, err := Database(ctx, env, c.Postgres)
 	if err != nil {
 		return nil, err
 	}
-	topics, err := outbox.OpenTopics(ctx, c.Topics, env.Google...)
+	topics, err := Topics(ctx, env, c.Topics)
 	if err != nil {
 		return nil, err
 	}
-	tasks, err := outbox.OpenTasks(ctx, c.Tasks, env.Tasks...)
+	tasks, err := Tasks(ctx, env, c.Tasks)
 	if err != nil {
 		return nil, err
 	}
@@ -60,14 +59,6 @@ func Payments(ctx context.Context, env api.Env, function string, c Config) (*pay
 	s.Relay = outbox.NewRelay(pool, topics.PaymentEvents, env.Now, env.NewID)
 	s.Tasks = tasks
 	return s, nil
-}
-
-// controlPlane is what instances share. Without one, each judges by itself.
-func controlPlane(ctx context.Context, env api.Env, c control.Config) (control.Store, error) {
-	if env.Control != nil || c.Project == "" {
-		return env.Control, nil
-	}
-	return control.Open(ctx, c, env.Firestore...)
 }
 
 // Reader makes the payment service of a function that only reads: it knows no

@@ -149,6 +149,7 @@ func (p Providers) open(env api.Env, store control.Store) (map[string]provider.A
 		circuit := breaker.New(breaker.Options{
 			Provider: e.name, Store: store, Now: env.Now, NewID: env.NewID, Log: env.Log, Metrics: env.Metrics,
 		})
+		watchCircuit(env, e.name, circuit)
 		opened[e.name] = guard.New(adapter, guard.Options{Limits: e.limits, Breaker: circuit, Metrics: env.Metrics, Now: env.Now})
 	}
 	return opened, nil

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/api/option"
 
 	"github.com/tollgate/tollgate/shared/audit"
+	"github.com/tollgate/tollgate/shared/config"
 )
 
 // Config says where the seals are kept.
@@ -25,17 +26,34 @@ type Config struct {
 	URL url.URL `env:"AUDIT_SEALS,required" desc:"where seals of the audit log are kept: gs://bucket, or file:///folder" who:"terraform"`
 }
 
+// CheckConfig says what is wrong with the address.
+func (c *Config) CheckConfig() []config.Mistake {
+	if c.bucket() || c.folder() {
+		return nil
+	}
+	return config.About(errNoVault)
+}
+
+func (c *Config) bucket() bool {
+	return c.URL.Scheme == "gs" && c.URL.Host != "" && strings.Trim(c.URL.Path, "/") == ""
+}
+
+func (c *Config) folder() bool {
+	return c.URL.Scheme == "file" && c.URL.Host == "" && filepath.IsAbs(c.URL.Path)
+}
+
+var errNoVault = errors.New("AUDIT_SEALS must be gs://bucket or file:///folder")
+
 // Open opens the vault that the configuration names. The options are for the client
 // of object storage.
 func Open(ctx context.Context, c Config, opts ...option.ClientOption) (audit.Vault, error) {
-	u := c.URL
 	switch {
-	case u.Scheme == "gs" && u.Host != "" && strings.Trim(u.Path, "/") == "":
-		return OpenBucket(ctx, u.Host, opts...)
-	case u.Scheme == "file" && u.Host == "" && filepath.IsAbs(u.Path):
-		return Folder(u.Path), os.MkdirAll(u.Path, 0o750)
+	case c.bucket():
+		return OpenBucket(ctx, c.URL.Host, opts...)
+	case c.folder():
+		return Folder(c.URL.Path), os.MkdirAll(c.URL.Path, 0o750)
 	}
-	return nil, errors.New("AUDIT_SEALS must be gs://bucket or file:///folder")
+	return nil, errNoVault
 }
 
 // Folder is a vault in a folder of this machine, for local runs: it keeps nobody from

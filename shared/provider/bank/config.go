@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/tollgate/tollgate/shared/config"
 	"github.com/tollgate/tollgate/shared/telemetry"
 )
 
@@ -21,6 +22,9 @@ type Config struct {
 type WebhookConfig struct {
 	Secrets []telemetry.Secret `env:"GOCARDLESS_WEBHOOK_SECRETS,required" desc:"secrets of the webhook endpoint, several while one is replaced" who:"the operator, in Secret Manager"`
 }
+
+// CheckConfig says what is wrong with the values.
+func (c Config) CheckConfig() []config.Mistake { return config.About(c.validate()) }
 
 func (c Config) validate() error {
 	token := c.AccessToken.Reveal()

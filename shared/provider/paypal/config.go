@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/tollgate/tollgate/shared/config"
 	"github.com/tollgate/tollgate/shared/telemetry"
 )
 
@@ -65,6 +66,9 @@ func (c WebhookConfig) Roots() (*x509.CertPool, error) {
 	return roots, nil
 }
 
+// CheckConfig says what is wrong with the values.
+func (c Config) CheckConfig() []config.Mistake { return config.About(c.validate()) }
+
 func (c Config) validate() error {
 	for name, value := range map[string]string{"PAYPAL_CLIENT_ID": c.ClientID, "PAYPAL_CLIENT_SECRET": c.ClientSecret.Reveal()} {
 		if value == "" || strings.ContainsAny(value, " \t\r\n") {
@@ -80,6 +84,9 @@ func (c Config) validate() error {
 	}
 	return nil
 }
+
+// CheckConfig says what is wrong with the values.
+func (c WebhookConfig) CheckConfig() []config.Mistake { return config.About(c.validate()) }
 
 func (c WebhookConfig) validate() error {
 	if c.WebhookID == "" || strings.ContainsAny(c.WebhookID, "| \t\r\n") {

@@ -41,15 +41,31 @@ type kmsKey struct {
 
 var kmsKeyName = regexp.MustCompile(`^projects/[^/,]+/locations/[^/,]+/keyRings/[^/,]+/cryptoKeys/[^/,]+$`)
 
-// addKMS adds keys by their names, separated by commas.
-func (s *Sealer) addKMS(ctx context.Context, names string, now func() time.Time, opts ...option.ClientOption) (err error) {
-	kept := newKeyring(maxKept)
-	var keys []*kmsKey
-	for name := range strings.SplitSeq(names, ",") {
+// kmsKeyNames are the names of keys in a list with commas between them; none in none.
+func kmsKeyNames(list string) ([]string, error) {
+	if list == "" {
+		return nil, nil
+	}
+	var names []string
+	for name := range strings.SplitSeq(list, ",") {
 		name = strings.TrimSpace(name)
 		if !kmsKeyName.MatchString(name) {
-			return fmt.Errorf("WEBHOOK_KMS_KEY is malformed: want projects/P/locations/L/keyRings/R/cryptoKeys/K, without a version, or several such, separated by commas; not %.200q", name)
+			return nil, fmt.Errorf("WEBHOOK_KMS_KEY is malformed: want projects/P/locations/L/keyRings/R/cryptoKeys/K, without a version, or several such, separated by commas; not %.200q", name)
 		}
+		names = append(names, name)
+	}
+	return names, nil
+}
+
+// addKMS adds keys by their names, separated by commas.
+func (s *Sealer) addKMS(ctx context.Context, list string, now func() time.Time, opts ...option.ClientOption) error {
+	names, err := kmsKeyNames(list)
+	if err != nil {
+		return err
+	}
+	kept := newKeyring(maxKept)
+	var keys []*kmsKey
+	for _, name := range names {
 		keys = append(keys, &kmsKey{name: name, now: now, kept: kept})
 	}
 	if s.client, err = kms.NewKeyManagementClient(ctx, opts...); err != nil {

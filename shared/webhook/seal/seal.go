@@ -29,6 +29,7 @@ import (
 	kms "cloud.google.com/go/kms/apiv1"
 	"google.golang.org/api/option"
 
+	"github.com/tollgate/tollgate/shared/config"
 	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/telemetry"
 )
@@ -39,6 +40,21 @@ type Config struct {
 	Keys   telemetry.Secret `env:"WEBHOOK_SEALING_KEY" desc:"key that seals webhook secrets where there is no KMS: 32 bytes in base64; older keys may follow, after commas" who:"scripts/dev"`
 	KMSKey string           `env:"WEBHOOK_KMS_KEY" desc:"Cloud KMS key that seals webhook secrets: projects/P/locations/L/keyRings/R/cryptoKeys/K; older keys may follow, after commas" who:"terraform"`
 }
+
+// CheckConfig says what is wrong with the keys.
+func (c *Config) CheckConfig() []config.Mistake {
+	if c.KMSKey == "" && c.Keys.Reveal() == "" {
+		return config.About(errNoKey)
+	}
+	_, wrongNames := kmsKeyNames(c.KMSKey)
+	var wrongKeys error
+	if c.Keys.Reveal() != "" {
+		wrongKeys = new(Sealer).addLocal(c.Keys)
+	}
+	return append(config.About(wrongNames), config.About(wrongKeys)...)
+}
+
+var errNoKey = errors.New("WEBHOOK_KMS_KEY is not set, nor is WEBHOOK_SEALING_KEY: one must seal the secrets of webhooks")
 
 // Sealer encrypts and decrypts. It is safe for concurrent use. The zero Sealer has no
 // keys, and does neither.
@@ -97,7 +113,7 @@ func New(keys telemetry.Secret) (*Sealer, error) {
 // there is something to seal or to open. The options are for its client.
 func Open(ctx context.Context, c Config, now func() time.Time, opts ...option.ClientOption) (*Sealer, error) {
 	if c.KMSKey == "" && c.Keys.Reveal() == "" {
-		return nil, errors.New("neither WEBHOOK_KMS_KEY nor WEBHOOK_SEALING_KEY is set: one must seal the secrets of webhooks")
+		return nil, errNoKey
 	}
 	var s Sealer
 	if c.KMSKey != "" {
