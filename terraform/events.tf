@@ -24,6 +24,11 @@ resource "google_pubsub_topic" "events" {
   name                       = each.key
   message_retention_duration = "604800s"
 
+  # Order is kept within a region.
+  message_storage_policy {
+    allowed_persistence_regions = [var.region]
+  }
+
   depends_on = [google_project_service.api]
 }
 
@@ -75,6 +80,10 @@ resource "google_pubsub_topic" "dead" {
   for_each = local.topics
 
   name = "${each.key}-dead"
+
+  message_storage_policy {
+    allowed_persistence_regions = [var.region]
+  }
 
   depends_on = [google_project_service.api]
 }

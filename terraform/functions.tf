@@ -176,6 +176,9 @@ module "function" {
 
   readiness_probe     = var.readiness_probes
   deletion_protection = var.deletion_protection
+
+  # Cloud Run waits until the first instance is ready, and that takes a login.
+  depends_on = [google_sql_user.login, google_project_iam_member.database_login]
 }
 
 variable "readiness_probes" {

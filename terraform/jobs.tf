@@ -112,14 +112,26 @@ resource "google_cloud_run_v2_job" "ops" {
   }
 }
 
-# With arguments, which are the command.
+# With arguments, which are the command, and waiting until it is done.
 resource "google_cloud_run_v2_job_iam_member" "operators" {
-  for_each = local.deployed ? var.operators : toset([])
+  for_each = {
+    for pair in setproduct(var.operators, ["run.jobsExecutorWithOverrides", "run.viewer"]) :
+    join(" ", pair) => { member = pair[0], role = "roles/${pair[1]}" } if local.deployed
+  }
 
   name     = google_cloud_run_v2_job.ops[0].name
   location = var.region
-  role     = "roles/run.jobsExecutorWithOverrides"
-  member   = each.key
+  role     = each.value.role
+  member   = each.value.member
+}
+
+# What it prints is in the log.
+resource "google_project_iam_member" "operators_read" {
+  for_each = var.operators
+
+  project = var.project
+  role    = "roles/logging.viewer"
+  member  = each.key
 }
 
 # scripts/ops lists tasks, runs one at once, and makes one again.

@@ -43,6 +43,19 @@ run "production" {
     condition     = google_cloud_run_v2_job.migrate[0].template[0].template[0].service_account == "run-migrate@tollgate-test.iam.gserviceaccount.com" && google_cloud_run_v2_job.ops[0].template[0].template[0].service_account == "run-ops@tollgate-test.iam.gserviceaccount.com"
     error_message = "A job runs as somebody else."
   }
+  assert {
+    condition = (
+      contains([for e in google_cloud_run_v2_job.migrate[0].template[0].template[0].containers[0].env : e.value if e.name == "DATABASE_LOGINS"], local.database_logins)
+      && contains([for e in google_cloud_run_v2_job.migrate[0].template[0].template[0].containers[0].env : e.value if e.name == "DATABASE_URL"], local.database_urls["migrate"])
+      && contains([for e in google_cloud_run_v2_job.ops[0].template[0].template[0].containers[0].env : e.value if e.name == "DATABASE_URL"], local.database_urls["ops"])
+      && google_cloud_run_v2_job.migrate[0].template[0].template[0].max_retries == 0 && google_cloud_run_v2_job.ops[0].template[0].template[0].max_retries == 0
+    )
+    error_message = "A job logs in as another, or is run twice."
+  }
+  assert {
+    condition     = toset([for e in google_cloud_run_v2_job.ops[0].template[0].template[0].containers[0].env : e.name]) == toset(["AUDIT_SEALS", "CONTROL_DATABASE", "CONTROL_PROJECT", "DATABASE_CA", "DATABASE_IAM", "DATABASE_POOL_MAX", "DATABASE_URL", "DELIVER_URL", "GOOGLE_CLOUD_PROJECT", "RESUME_URL", "SETTLE_URL", "TASKS_LOCATION", "TASKS_SERVICE_ACCOUNT", "WEBHOOK_KMS_KEY"])
+    error_message = "scripts/ops does not find a part of the deployment, or knows a secret."
+  }
 
   # ---- who calls
 
@@ -301,6 +314,12 @@ run "dev" {
     readiness_probes    = false
     deletion_protection = false
     instances_limit     = 2
+    operators           = ["group:ops@example.com"]
+  }
+
+  assert {
+    condition     = toset([for grant in google_cloud_run_v2_job_iam_member.operators : "${grant.name} ${grant.role} ${grant.member}"]) == toset(["ops roles/run.jobsExecutorWithOverrides group:ops@example.com", "ops roles/run.viewer group:ops@example.com"])
+    error_message = "Operators can't run scripts/ops, or can run more."
   }
 
   assert {

@@ -9,7 +9,7 @@ resource "google_cloud_run_v2_service" "service" {
   name                = var.name
   location            = var.region
   ingress             = var.internal ? "INGRESS_TRAFFIC_INTERNAL_ONLY" : "INGRESS_TRAFFIC_ALL"
-  launch_stage        = var.readiness_probe ? "BETA" : "GA"
+  launch_stage        = var.readiness_probe ? "BETA" : "GA" # as what it uses
   deletion_protection = var.deletion_protection
 
   # For the service, not for each revision: those without traffic keep no instances.
