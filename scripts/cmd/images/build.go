@@ -13,6 +13,13 @@ import (
 	"sync"
 )
 
+// pinned is Google's builder. A newer one is a change of this line, which is found with
+//
+//	gcloud artifacts docker images describe gcr.io/buildpacks/builder:google-24 --format='value(image_summary.fully_qualified_digest)'
+//
+// This one is what others pin; it was not pulled from here.
+const pinned = "gcr.io/buildpacks/builder@sha256:12b6bbdd6890685a2a75ac59c2abe7868432bde292275ea92b20711c2432b429"
+
 // A build makes the images of one release.
 type build struct {
 	pack     string

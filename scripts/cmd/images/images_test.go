@@ -127,7 +127,7 @@ func TestMistakesAreFoundFirst(t *testing.T) {
 		spoil func(t *testing.T, root string)
 		want  string
 	}{
-		"no registry":        {[]string{"--builder", builder}, nil, "--registry"},
+		"no registry":        {nil, nil, "--registry"},
 		"a builder by tag":   {[]string{"--registry", registry, "--builder", "gcr.io/buildpacks/builder:google-24"}, nil, "by digest"},
 		"an argument":        {[]string{"all"}, nil, "not understood"},
 		"a missing package":  {good(), func(t *testing.T, root string) { remove(t, root, ".cache/package/sweep") }, "not staged"},

@@ -18,7 +18,7 @@ import (
 	"syscall"
 )
 
-const usage = `Usage: scripts/images --registry REGISTRY --builder BUILDER [--packages DIR] [--out FILE] [--network NETWORK]
+const usage = `Usage: scripts/images --registry REGISTRY [--builder BUILDER] [--packages DIR] [--out FILE] [--network NETWORK]
        scripts/images --running [--project PROJECT] [--region REGION] [--out FILE]
 
 Builds what scripts/package --all has staged, one image each, with pack
@@ -27,9 +27,11 @@ to REGISTRY/NAME, and writes their digests to terraform/images.auto.tfvars.json,
 terraform reads by itself.
 
 REGISTRY is REGION-docker.pkg.dev/PROJECT/tollgate. BUILDER is
-gcr.io/buildpacks/builder@sha256:…: by digest, so that the same source gives the same
-image and a new builder comes as a change of its own. DIR is .cache/package. NETWORK is
-the docker network of the build's containers.
+given by digest, so that the same source gives the same image and a new builder comes as
+a change of its own; it is
+%s
+unless said. DIR is .cache/package. NETWORK is the docker network of the build's
+containers.
 
 With --running it writes the images that are deployed instead. Do that before terraform
 apply from another machine: without the file terraform would take the functions away.
@@ -43,7 +45,7 @@ func main() {
 	err := run(ctx, w, os.Args[1:])
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Print(usage)
+		fmt.Printf(usage, pinned)
 	case err != nil:
 		_, _ = fmt.Fprintln(os.Stderr, "scripts/images:", err)
 		os.Exit(1)
@@ -71,7 +73,7 @@ func run(ctx context.Context, w world, args []string) error {
 	flags.StringVar(&project, "project", project, "")
 	flags.StringVar(&region, "region", region, "")
 	flags.StringVar(&b.registry, "registry", "", "")
-	flags.StringVar(&b.builder, "builder", "", "")
+	flags.StringVar(&b.builder, "builder", pinned, "")
 	flags.StringVar(&b.network, "network", "", "")
 	flags.StringVar(&b.packages, "packages", filepath.Join(w.root, ".cache/package"), "")
 	file := flags.String("out", filepath.Join(w.root, "terraform/images.auto.tfvars.json"), "")

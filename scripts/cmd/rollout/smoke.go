@@ -119,7 +119,7 @@ func (s *session) tryAll(ctx context.Context, all []function, address func(funct
 
 func (s *session) try(ctx context.Context, f function, address string) error {
 	if address == "" {
-		return errors.New("Cloud Run shows no address for it")
+		return errors.New("no address is shown for it")
 	}
 	token, err := s.token(ctx, f.audience())
 	if err != nil {
