@@ -4,8 +4,8 @@
 #
 # timeout    seconds until Cloud Run gives up on a request
 # instances  at most, at a time. Each may open three connections to the database, which
-#            has room for so many (shared/provider/guard has the sum, and a test holds it
-#            together): what the scheduler calls needs few
+#            has room for so many (database.tf has the sum, shared/provider/guard says why
+#            three): what the scheduler calls needs few
 # min        instances that are kept waiting, where var.min_instances says so: somebody is
 #            at a checkout
 # egress     private: only the database is reached through the network of our own;
@@ -17,7 +17,8 @@
 #              tasks      Cloud Tasks, from queue (provider-* is one for each provider)
 #              scheduler  Cloud Scheduler, by the jobs below
 # uses       the groups of variables below, and with them what it may do: publish, make
-#            tasks, read secrets. A function has none that it does not use
+#            tasks, read secrets. A function has none that it does not use. merchants is for
+#            those whose callers prove themselves by an API key, behind the gateway
 locals {
   functions = {
     createpayment   = { entry_point = "CreatePayment", timeout = 30, instances = 10, min = 1, egress = "fixed", callers = ["gateway"], route = "POST /v1/payments", uses = ["merchants", "calls", "control", "payment_events", "resume"] }
