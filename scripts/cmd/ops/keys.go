@@ -24,9 +24,13 @@ func (i issued) text(w io.Writer) error {
 }
 
 func keysCreate(f *flag.FlagSet) action {
-	label := f.String("label", "", "")
+	label, sealed := f.String("label", "", ""), sealFlag(f)
 	return func(ctx context.Context, s *session, args []string) (result, error) {
 		m, err := parseID[ofMerchant](args[0])
+		if err != nil {
+			return nil, err
+		}
+		disclose, err := sealed(s)
 		if err != nil {
 			return nil, err
 		}
@@ -35,7 +39,11 @@ func keysCreate(f *flag.FlagSet) action {
 			return nil, err
 		}
 		key, text, err := store.IssueKey(ctx, m.ID, *label)
-		return issued{external[ofKey]{key}, text.Reveal()}, err
+		if err != nil {
+			return nil, err
+		}
+		shown, err := disclose(text.Reveal())
+		return issued{external[ofKey]{key}, shown}, err
 	}
 }
 

@@ -101,13 +101,13 @@ type result interface {
 }
 
 var commands = []command{
-	{"merchants create", nil, "--name NAME [--webhook-url URL]", "make a merchant with an API key, and its endpoint for webhooks", merchantsCreate},
+	{"merchants create", nil, "--name NAME [--webhook-url URL] [--seal-for PUBLIC_KEY]", "make a merchant with an API key, and its endpoint for webhooks", merchantsCreate},
 	{"merchants list", nil, "", "list the merchants, the newest first", merchantsList},
 	{"merchants suspend", []string{"MERCHANT"}, "", "refuse the merchant's requests; what is under way goes on", merchantsSuspend},
 	{"merchants activate", []string{"MERCHANT"}, "", "accept the merchant's requests again", merchantsActivate},
 	{"merchants prefer", []string{"MERCHANT"}, "[--providers NAME,NAME…]", "choose its providers in this order, where several can take a payment", merchantsPrefer},
 	{"merchants settle", []string{"MERCHANT"}, "--timezone ZONE [--cutoff HH:MM]", "end its business days at this time there, at midnight unless said; each night settles the last one that ended", merchantsSettle},
-	{"keys create", []string{"MERCHANT"}, "[--label LABEL]", "issue another API key", keysCreate},
+	{"keys create", []string{"MERCHANT"}, "[--label LABEL] [--seal-for PUBLIC_KEY]", "issue another API key", keysCreate},
 	{"keys list", []string{"MERCHANT"}, "", "list the merchant's API keys, without their secrets", keysList},
 	{"keys revoke", []string{"KEY"}, "", "refuse an API key from now on", keysRevoke},
 	{"tasks list", nil, "[--queue QUEUE]", "list the tasks that wait, by the time they are due", tasksList},

@@ -38,14 +38,17 @@ func (c created) text(w io.Writer) error {
 }
 
 func merchantsCreate(f *flag.FlagSet) action {
-	name, url := f.String("name", "", ""), f.String("webhook-url", "", "")
+	name, url, sealed := f.String("name", "", ""), f.String("webhook-url", "", ""), sealFlag(f)
 	return func(ctx context.Context, s *session, _ []string) (result, error) {
 		if *name == "" {
 			return nil, usageError("give the merchant's name: --name NAME")
 		}
+		disclose, err := sealed(s)
+		if err != nil {
+			return nil, err
+		}
 		var endpoints *endpoint.Service
 		if *url != "" {
-			var err error
 			if endpoints, err = s.endpoints(ctx); err != nil {
 				return nil, err
 			}
@@ -66,13 +69,17 @@ func merchantsCreate(f *flag.FlagSet) action {
 			if err != nil {
 				return err
 			}
-			made.Merchant.ID, made.Name, made.Key.ID, made.KeyText = m.ID, m.Name, key, text.Reveal()
-			if *url == "" {
-				return nil
+			made.Merchant.ID, made.Name, made.Key.ID = m.ID, m.Name, key
+			if made.KeyText, err = disclose(text.Reveal()); err != nil || *url == "" {
+				return err
 			}
 			endpoints.DB = tx
 			e, secret, err := endpoints.Create(ctx, m.ID, endpoint.New{URL: *url})
-			made.Endpoint.ID, made.Secret = e.ID, secret.Reveal()
+			if err != nil {
+				return err
+			}
+			made.Endpoint.ID = e.ID
+			made.Secret, err = disclose(secret.Reveal())
 			return err
 		})
 		return made, err
