@@ -120,13 +120,13 @@ func TestAFailureIsPutOff(t *testing.T) {
 	w.Advance(24 * time.Hour)
 	done(t, w, h, `{}`)
 	first, _ := made(t, w)
-	w.Exec(`REVOKE SELECT ON unsettled_entries FROM tollgate_function`)
+	w.Exec(`REVOKE SELECT ON unsettled_entries FROM tollgate_settle`)
 	done(t, w, h, first)
 	again, at := made(t, w)
 	if wait := at.Sub(w.Clock.Now()); again == first || wait != 5*time.Minute {
 		t.Errorf("%s in %s, after %s", again, wait, first)
 	}
-	w.Exec(`GRANT SELECT ON unsettled_entries TO tollgate_function`)
+	w.Exec(`GRANT SELECT ON unsettled_entries TO tollgate_settle`)
 	w.Advance(5 * time.Minute)
 	done(t, w, h, again)
 	var body settlement.Task

@@ -34,7 +34,7 @@ type state struct {
 	PayPalURL           string `json:"paypal_url"`
 	BankURL             string `json:"bank_url"`
 	MetricsURL          string `json:"metrics_url"`
-	DatabaseURL         string `json:"database_url"` // of a superuser
+	DatabaseURL         string `json:"database_url"` // of an operator
 	TasksAddr           string `json:"tasks_addr"`
 	TasksLocation       string `json:"tasks_location"`
 	TasksServiceAccount string `json:"service_account"`
@@ -51,7 +51,7 @@ func stateOf(s *stack.Stack) state {
 		PID:        os.Getpid(),
 		GatewayURL: s.GatewayURL, ClockURL: s.ClockURL, ControlURL: s.ControlURL, MetricsURL: s.MetricsURL(),
 		StripeURL: s.ProviderURL(stripe.Name), PayPalURL: s.ProviderURL(paypal.Name), BankURL: s.ProviderURL(bank.Name),
-		DatabaseURL: s.DatabaseURL,
+		DatabaseURL: s.OperatorURL,
 		TasksAddr:   s.Tasks.Addr(), TasksLocation: tasks.Location, TasksServiceAccount: tasks.ServiceAccount,
 		ResumeURL: tasks.ResumeURL, DeliverURL: tasks.DeliverURL, SettleURL: tasks.SettleURL,
 		SealingKey: s.HostConfig().SealingKey, AuditSeals: s.HostConfig().AuditSeals,

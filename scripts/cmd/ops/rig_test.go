@@ -96,7 +96,7 @@ func newRig(t *testing.T) *rig {
 	t.Cleanup(func() { _ = made.Close() })
 	r.startServices(made)
 	r.writeState(state{
-		DatabaseURL: url, TasksAddr: r.tasks.Addr(), TasksLocation: where, TasksServiceAccount: "tasks@test",
+		DatabaseURL: pgtest.Login(t, url, "tollgate_operator"), TasksAddr: r.tasks.Addr(), TasksLocation: where, TasksServiceAccount: "tasks@test",
 		ResumeURL: worker.URL + "/resume", DeliverURL: worker.URL + "/deliver", SettleURL: worker.URL + "/settle", SealingKey: sealKey, AuditSeals: "file://" + t.TempDir(), ClockURL: clockServer.URL, ControlURL: controlServer.URL,
 	})
 	return r

@@ -31,7 +31,7 @@ const stateFile = ".dev/state.json"
 
 // A state is what stateFile holds, as far as it is needed here.
 type state struct {
-	DatabaseURL         string `json:"database_url"` // of a superuser
+	DatabaseURL         string `json:"database_url"` // of an operator
 	TasksAddr           string `json:"tasks_addr"`
 	TasksLocation       string `json:"tasks_location"`
 	TasksServiceAccount string `json:"service_account"`

@@ -9,7 +9,9 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
+	"path"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -101,7 +103,7 @@ func New(t testing.TB) *World {
 	t.Cleanup(w.Stripe.Close)
 
 	w.Config = map[string]string{
-		"DATABASE_URL": asFunction(t, database), "STRIPE_SECRET_KEY": "sk_test_sim", "STRIPE_API_BASE": stripe.URL,
+		"DATABASE_URL": login(t, database), "STRIPE_SECRET_KEY": "sk_test_sim", "STRIPE_API_BASE": stripe.URL,
 		"STRIPE_WEBHOOK_SECRETS": WebhookSecret, "PUBSUB_PROJECT": "test", "TASKS_LOCATION": tasksLocation,
 		"TASKS_SERVICE_ACCOUNT": Caller, "RESUME_URL": Audience, "DELIVER_URL": Audience, "SETTLE_URL": Audience,
 		"OIDC_JWKS_URL": issuer.URL + "/oauth2/v3/certs", "OIDC_AUDIENCE": Audience, "OIDC_CALLERS": Caller,
@@ -116,16 +118,22 @@ func New(t testing.TB) *World {
 	return w
 }
 
-// asFunction is the address by which functions reach the database: with the rights of
-// their role, and no more.
-func asFunction(t testing.TB, address string) string {
+// login is the address by which the function under test reaches the database: as itself,
+// with the rights of its role and no more. It is the one in whose folder the test is; a test
+// of something else has the rights of createpayment.
+func login(t testing.TB, superuser string) string {
 	t.Helper()
-	u, err := url.Parse(address)
-	check(t, err)
-	q := u.Query()
-	q.Set("role", "tollgate_function")
-	u.RawQuery = q.Encode()
-	return u.String()
+	name := "createpayment"
+	callers := make([]uintptr, 20)
+	frames := runtime.CallersFrames(callers[:runtime.Callers(0, callers)])
+	for more := true; more; {
+		var f runtime.Frame
+		f, more = frames.Next()
+		if folder := path.Dir(filepath.ToSlash(f.File)); path.Base(path.Dir(folder)) == "functions" {
+			name = path.Base(folder)
+		}
+	}
+	return pgtest.Login(t, superuser, "tollgate_"+name)
 }
 
 func check(t testing.TB, err error) {

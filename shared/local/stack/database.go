@@ -2,9 +2,12 @@ package stack
 
 import (
 	"context"
+	"crypto/rand"
+	"fmt"
 	"net/url"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/tollgate/tollgate/shared/id"
@@ -16,8 +19,8 @@ import (
 	"github.com/tollgate/tollgate/shared/webhook/seal"
 )
 
-// functionRole is the role of migration 0005, with the rights of the functions.
-const functionRole = "tollgate_function"
+// operator is who scripts/ops logs in as, as a function's name is who that does.
+const operator = "operator"
 
 func (s *Stack) openDatabase(ctx context.Context, given string) error {
 	s.DatabaseURL = given
@@ -33,12 +36,17 @@ func (s *Stack) openDatabase(ctx context.Context, given string) error {
 		return err
 	}
 	var err error
-	s.DB, err = pgxpool.New(ctx, s.DatabaseURL)
-	return err
+	if s.DB, err = pgxpool.New(ctx, s.DatabaseURL); err != nil {
+		return err
+	}
+	return s.makeLogins(ctx)
 }
 
 func (s *Stack) closeDatabase() {
 	if s.DB != nil {
+		if s.server == nil {
+			s.dropLogins()
+		}
 		s.DB.Close()
 	}
 	if s.server != nil {
@@ -46,16 +54,48 @@ func (s *Stack) closeDatabase() {
 	}
 }
 
-// asFunction is the database's URL for the functions: connections that begin with their role.
-func asFunction(superuser string) (string, error) {
-	u, err := url.Parse(superuser)
+// makeLogins makes an account for every function and one for operators, which have their role's rights and no way to
+// more. Accounts belong to the server, not to the database: those of other stacks there have other names.
+func (s *Stack) makeLogins(ctx context.Context) error {
+	config, err := pgx.ParseConfig(s.DatabaseURL)
 	if err != nil {
-		return "", err
+		return err
 	}
-	q := u.Query()
-	q.Set("options", "-c role="+functionRole)
-	u.RawQuery = strings.ReplaceAll(q.Encode(), "+", "%20") // a plus sign is one to PostgreSQL's clients
-	return u.String(), nil
+	place := strings.ToLower(rand.Text()[:16]) + ".iam" // as production's accounts end with the project's
+	s.databases = map[string]string{}
+	var logins []migrations.Login
+	var create strings.Builder
+	for _, name := range append(Functions(), operator) {
+		login := migrations.Login{Role: "tollgate_" + name, Name: "run-" + name + "@" + place}
+		password, verifier := pglocal.NewPassword()
+		fmt.Fprintf(&create, "CREATE ROLE %s LOGIN PASSWORD '%s';", pgx.Identifier{login.Name}.Sanitize(), verifier)
+		logins = append(logins, login)
+		u, err := url.Parse(s.DatabaseURL)
+		if err != nil {
+			return err
+		}
+		u.User = url.UserPassword(login.Name, password)
+		s.databases[name] = u.String()
+	}
+	if _, err := s.DB.Exec(ctx, create.String()); err != nil {
+		return err
+	}
+	s.logins = logins
+	s.OperatorURL = s.databases[operator]
+	delete(s.databases, operator)
+	_, err = migrations.Grant(ctx, config, logins)
+	return err
+}
+
+// dropLogins leaves nothing of the stack in a server that is not its own.
+func (s *Stack) dropLogins() {
+	var drop strings.Builder
+	for _, l := range s.logins {
+		fmt.Fprintf(&drop, "DROP ROLE %s;", pgx.Identifier{l.Name}.Sanitize())
+	}
+	if len(s.logins) > 0 {
+		_, _ = s.DB.Exec(context.Background(), drop.String()) // the server may be gone
+	}
 }
 
 // CreateMerchant makes a merchant, and an API key for it.

@@ -74,8 +74,8 @@ func Functions() []string {
 // group is variables that go together, for the function of the name.
 type group func(c HostConfig, name string) map[string]string
 
-func database(c HostConfig, _ string) map[string]string {
-	return map[string]string{"DATABASE_URL": c.DatabaseURL, "DATABASE_POOL_MAX": "4"}
+func database(c HostConfig, name string) map[string]string {
+	return map[string]string{"DATABASE_URL": c.Databases[name], "DATABASE_POOL_MAX": "4"}
 }
 
 func providerCalls(c HostConfig, _ string) map[string]string {

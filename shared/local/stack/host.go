@@ -28,7 +28,7 @@ import (
 // HostConfig is all that a Host has to know, as plain data: marshal it to JSON to run the functions in another
 // process. Addresses are hosts with ports.
 type HostConfig struct {
-	DatabaseURL     string            `json:"database_url"`  // as the functions' role
+	Databases       map[string]string `json:"databases"`     // the URL of each function's own login
 	Addresses       map[string]string `json:"addresses"`     // where each function listens
 	AdminAddress    string            `json:"admin_address"` // of the Host itself
 	PubSubAddress   string            `json:"pubsub_address"`
@@ -66,6 +66,7 @@ type Host struct {
 	activity activity
 	servers  []*http.Server
 	serving  errgroup.Group
+	lives    []*api.Lifecycle
 }
 
 // StartHost builds the functions and serves them. It takes over addresses that the Stack has reserved, so a Host can
@@ -94,6 +95,7 @@ func StartHost(ctx context.Context, c HostConfig, o HostOptions) (_ *Host, err e
 	for _, f := range functions {
 		env := h.env(f, c, o)
 		env.Metrics = instruments
+		h.lives = append(h.lives, env.Lifecycle)
 		handler, err := f.build(ctx, env)
 		if err != nil {
 			return nil, fmt.Errorf("stack: build %s: %w", f.name, err)
@@ -123,6 +125,8 @@ func (h *Host) env(f function, c HostConfig, o HostOptions) api.Env {
 		Tasks:   insecureAt(c.TasksAddress),
 		Control: h.shared,
 		Hook:    o.Hook,
+
+		Lifecycle: &api.Lifecycle{},
 	}
 }
 
@@ -189,7 +193,9 @@ func (h *Host) Stop(ctx context.Context) error {
 		h.close()
 		return fmt.Errorf("stack: stop the functions: %w", err)
 	}
-	return h.serving.Wait()
+	err := h.serving.Wait()
+	h.closeParts()
+	return err
 }
 
 func (h *Host) close() {
@@ -197,4 +203,16 @@ func (h *Host) close() {
 		_ = server.Close()
 	}
 	_ = h.serving.Wait()
+	h.closeParts()
 }
+
+// closeParts closes what the functions have open, as production does at SIGTERM.
+func (h *Host) closeParts() {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+	defer cancel()
+	for _, life := range h.lives {
+		life.Close(ctx, telemetry.NewLogger(h.log, slog.LevelWarn, "host"))
+	}
+}
+
+const closeTime = 5 * time.Second

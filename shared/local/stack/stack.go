@@ -6,8 +6,8 @@
 // providers' simulators and the API gateway. The names, limits and accounts are those of terraform.
 //
 // It owns no behaviour of its own beyond the wiring: what the system does it does here by the same code as in
-// production, with the functions' database role. It is for tests and scripts/dev, and never linked into a deployed
-// function.
+// production, each function with a login of its own in the database. It is for tests and scripts/dev, and never linked
+// into a deployed function.
 package stack
 
 import (
@@ -34,6 +34,7 @@ import (
 	"github.com/tollgate/tollgate/shared/local/oidc"
 	"github.com/tollgate/tollgate/shared/local/pubsubpush"
 	"github.com/tollgate/tollgate/shared/local/scheduler"
+	"github.com/tollgate/tollgate/shared/postgres/migrations"
 	"github.com/tollgate/tollgate/shared/postgres/pglocal"
 	"github.com/tollgate/tollgate/shared/provider/providersim"
 )
@@ -93,6 +94,7 @@ type Stack struct {
 	// Where things are served.
 	GatewayURL  string // to merchants, and to the providers
 	DatabaseURL string // to a superuser
+	OperatorURL string // the database's, to scripts/ops
 	ClockURL    string
 	IssuerURL   string
 	ControlURL  string
@@ -103,6 +105,8 @@ type Stack struct {
 	places     []*place
 	simulators []simulator     // as Providers lists them
 	server     *pglocal.Server // nil when the database was given
+	logins     []migrations.Login
+	databases  map[string]string // the database's URL to each function
 	newID      func() id.ID
 	undo       []func() // in order of making; run backwards
 }
@@ -229,15 +233,14 @@ func (s *Stack) hostConfig(o Options) (HostConfig, error) {
 	sealing := make([]byte, 32)
 	_, _ = rand.Read(sealing) // never fails
 	c := HostConfig{
-		Addresses: addresses, AdminAddress: admin,
+		Databases: s.databases, Addresses: addresses, AdminAddress: admin,
 		PubSubAddress: s.PubSub.Addr(), TasksAddress: s.Tasks.Addr(), ClockURL: s.ClockURL, IssuerURL: s.IssuerURL, ControlURL: s.ControlURL,
 		Calls: s.accounts(), Signatures: s.signatures(),
 		SealingKey: base64.StdEncoding.EncodeToString(sealing), WebhookSchedule: o.WebhookSchedule,
 		AuditSeals: (&url.URL{Scheme: "file", Path: seals}).String(),
 	}
 	maps.Copy(c.Calls, o.Calls)
-	c.DatabaseURL, err = asFunction(s.DatabaseURL)
-	return c, err
+	return c, nil
 }
 
 // sealsFolder is where the seals go, which production keeps outside the database too.

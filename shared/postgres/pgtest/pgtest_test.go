@@ -139,3 +139,28 @@ func TestAFailedMigrationLeavesNoTemplate(t *testing.T) {
 		t.Errorf("a second try after the failure: %v", err)
 	}
 }
+
+func TestALoginHasItsRoleAndGoesWithTheTest(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	database := New(t)
+	var login string
+	t.Run("inside", func(t *testing.T) {
+		conn, err := pgx.Connect(ctx, Login(t, database, "tollgate_getpayment"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close(ctx) }()
+		if err := conn.QueryRow(ctx, "SELECT session_user FROM transactions RIGHT JOIN (SELECT) x ON true").Scan(&login); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Exec(ctx, "DELETE FROM transactions"); err == nil {
+			t.Error("it may delete")
+		}
+	})
+	var there bool
+	err := Tx(t).QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", login).Scan(&there)
+	if err != nil || there || login == "" {
+		t.Errorf("login %s: there is %t, %v", login, there, err)
+	}
+}

@@ -48,7 +48,7 @@ func openCommitter(ctx context.Context, host stack.HostConfig, now func() time.T
 	if err := c.readExample(); err != nil {
 		return nil, err
 	}
-	config, err := pgxpool.ParseConfig(host.DatabaseURL)
+	config, err := pgxpool.ParseConfig(host.Databases["resumepayment"])
 	if err != nil {
 		return nil, err
 	}
