@@ -4,13 +4,13 @@ import (
 	"fmt"
 	"go/ast"
 	"go/token"
-	"io/fs"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/tollgate/tollgate/shared/local/deployment"
 )
 
 func TestEachFunctionsFolderIsOnePackage(t *testing.T) {
@@ -60,11 +60,14 @@ func TestTerraformHasEveryFunction(t *testing.T) {
 // terraformHasFunctions holds the folders of functions/, and the names under
 // which they register, against the table in terraform/functions.tf.
 func terraformHasFunctions(tr *tree) (broken []string) {
-	text, err := fs.ReadFile(tr.files, "terraform/functions.tf")
+	m, err := deployment.Read(tr.files, "terraform", nil)
 	if err != nil {
 		return []string{err.Error()}
 	}
-	deployed := terraformFunctions(string(text))
+	var deployed map[string]deployment.Function
+	if err := m.Local("functions", &deployed); err != nil {
+		return []string{err.Error()}
+	}
 	found := map[string]bool{}
 	for _, p := range tr.sorted() {
 		name, ok := strings.CutPrefix(p.folder, "functions/")
@@ -72,13 +75,13 @@ func terraformHasFunctions(tr *tree) (broken []string) {
 			continue
 		}
 		found[name] = true
-		entryPoint, ok := deployed[name]
+		f, ok := deployed[name]
 		if !ok {
 			broken = append(broken, p.folder+" is not in terraform/functions.tf")
 			continue
 		}
-		if registered := p.registered(); !slices.Equal(registered, []string{entryPoint}) {
-			broken = append(broken, fmt.Sprintf("%s registers %q, terraform deploys %q", p.folder, registered, entryPoint))
+		if registered := p.registered(); !slices.Equal(registered, []string{f.EntryPoint}) {
+			broken = append(broken, fmt.Sprintf("%s registers %q, terraform deploys %q", p.folder, registered, f.EntryPoint))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(deployed)) {
@@ -87,24 +90,6 @@ func terraformHasFunctions(tr *tree) (broken []string) {
 		}
 	}
 	return broken
-}
-
-var (
-	functionsTable = regexp.MustCompile(`(?ms)^  functions = \{\n(.*?)^  \}`)
-	functionsRow   = regexp.MustCompile(`(?m)^    (\w+)\s*= \{.*?\bentry_point\s*= "(\w+)"`)
-)
-
-// terraformFunctions returns the entry points in the table, by function.
-func terraformFunctions(text string) map[string]string {
-	entryPoints := map[string]string{}
-	table := functionsTable.FindStringSubmatch(text)
-	if table == nil {
-		return entryPoints
-	}
-	for _, row := range functionsRow.FindAllStringSubmatch(table[1], -1) {
-		entryPoints[row[1]] = row[2]
-	}
-	return entryPoints
 }
 
 // registered returns the names that the package gives to api.Function.
