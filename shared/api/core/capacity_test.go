@@ -3,113 +3,115 @@ package core
 import (
 	"fmt"
 	"os"
-	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/tollgate/tollgate/shared/config"
+	"github.com/tollgate/tollgate/shared/local/deployment"
 	"github.com/tollgate/tollgate/shared/postgres"
 )
 
-// What a deployment has, by the names of terraform's arguments. Why: see provider/guard.
-var deployed = map[string]int{
-	"max_instance_request_concurrency": 40,
-	"max_connections":                  1000,
-}
-
-// reserve is how many connections are kept for operators and migrations.
-const reserve = 50
-
 // One provider that hangs takes its own places of an instance, and all of them together
-// leave room for an answer. No number of instances exhausts the database.
+// leave room for an answer. No number of instances exhausts the database. The numbers are
+// terraform's; why they are so: see provider/guard.
 func TestTheNumbersFitTogether(t *testing.T) {
 	t.Parallel()
+	d := deployed(t, "production")
 	places := 0
 	for _, k := range kinds {
 		places += k.limits.Concurrency
-		if requests := deployed["max_instance_request_concurrency"]; 2*k.limits.Concurrency > requests {
-			t.Errorf("%s alone takes %d of an instance's %d requests, more than half", k.name, k.limits.Concurrency, requests)
+		if 2*k.limits.Concurrency > d.requests {
+			t.Errorf("%s alone takes %d of an instance's %d requests, more than half", k.name, k.limits.Concurrency, d.requests)
 		}
 	}
-	if requests := deployed["max_instance_request_concurrency"]; places >= requests {
-		t.Errorf("the providers take %d of an instance's %d requests", places, requests)
+	if places >= d.requests {
+		t.Errorf("the providers take %d of an instance's %d requests", places, d.requests)
 	}
 	c, err := config.Load[postgres.Config](config.Map(map[string]string{"DATABASE_URL": "postgres://"}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	functions := instances(t)
-	sum := 0
-	for _, n := range functions {
-		sum += n
-	}
-	const revisions = 2 // a new one starts before the old one ends
-	most, there := sum*int(c.PoolMax)*revisions, deployed["max_connections"]-reserve
-	if most > there {
-		t.Errorf("%d instances of %d functions may open %d connections, and there are %d", sum, len(functions), most, there)
+	if int(c.PoolMax) != d.Connections.Pool {
+		t.Errorf("a function's pool has %d connections unless told, and terraform reckons with %d", c.PoolMax, d.Connections.Pool)
 	}
 	doc, err := os.ReadFile("../../provider/guard/doc.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	reckoned := fmt.Sprintf("//\t%d x %d x %d = %d <= %d - %d\n", sum, c.PoolMax, revisions, most, deployed["max_connections"], reserve)
+	reckoned := fmt.Sprintf("//\t%d x %d x %d = %d <= %d - %d\n",
+		d.instances, d.Connections.Pool, d.Connections.Revisions, d.most(), d.connections, d.Connections.Reserve)
 	if !strings.Contains(string(doc), reckoned) {
 		t.Errorf("the comment of provider/guard lacks %s", reckoned)
 	}
 }
 
-// instances reads how many instances terraform gives each function, of those that there are.
-func instances(t *testing.T) map[string]int {
-	t.Helper()
-	text, err := os.ReadFile("../../../terraform/functions.tf")
-	if err != nil {
-		t.Fatal(err)
-	}
-	given := map[string]int{}
-	for _, row := range instancesRow.FindAllStringSubmatch(string(text), -1) {
-		given[row[1]], err = strconv.Atoi(row[2])
-		if err != nil || given[row[1]] < 1 {
-			t.Errorf("%s has %q instances", row[1], row[2])
-		}
-	}
-	entries, err := os.ReadDir("../../../functions")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, entry := range entries {
-		if entry.IsDir() && given[entry.Name()] == 0 {
-			t.Errorf("terraform does not say how many instances %s may have", entry.Name())
-		}
-	}
-	if len(given) == 0 {
-		t.Fatal("there are no functions")
-	}
-	return given
-}
-
-var instancesRow = regexp.MustCompile(`(?m)^    (\w+)\s*= \{ entry_point = .*\binstances = (\d+)\b`)
-
-// What terraform sets is what was reckoned with.
-func TestTerraformSetsTheNumbers(t *testing.T) {
+// In no environment can the functions open more connections than the database has.
+func TestTheDatabaseHasEnoughConnections(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("../../../terraform/*.tf")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("terraform: %v, %v", files, err)
-	}
-	for _, name := range files {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
+	for _, environment := range []string{"dev", "staging", "production"} {
+		d := deployed(t, environment)
+		if there := d.connections - d.Connections.Reserve; d.most() > there {
+			t.Errorf("%s: %d instances may open %d connections, and there are %d", environment, d.instances, d.most(), there)
 		}
-		for argument, want := range deployed {
-			set := regexp.MustCompile(`(?m)^\s*"?` + argument + `"?\s*=\s*"?(\d+)`)
-			for _, found := range set.FindAllStringSubmatch(string(text), -1) {
-				if got, err := strconv.Atoi(found[1]); err != nil || got != want {
-					t.Errorf("%s sets %s to %s, reckoned with are %d", name, argument, found[1], want)
-				}
+		for name, given := range d.Given {
+			if pool := given.Variables["DATABASE_POOL_MAX"]; pool != fmt.Sprint(d.Connections.Pool) {
+				t.Errorf("%s: %s has a pool of %q, reckoned with are %d", environment, name, pool, d.Connections.Pool)
 			}
 		}
 	}
+}
+
+// capacity is what an environment has, as terraform sets it.
+type capacity struct {
+	*deployment.Deployment
+	requests    int // that an instance takes at a time
+	instances   int // of all functions
+	connections int // that the database accepts
+}
+
+// most is how many connections the functions may open, while a new revision of each starts
+// before the old one ends.
+func (c capacity) most() int { return c.instances * c.Connections.Pool * c.Connections.Revisions }
+
+func deployed(t *testing.T, environment string) capacity {
+	t.Helper()
+	d, err := deployment.Load(os.DirFS("../../.."), environment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := capacity{Deployment: d}
+	calls, err := d.Calls()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, call := range calls {
+		n, ok := call.At("max_instances").(int64)
+		if call.Name != "function" || !ok || n < 1 {
+			t.Fatalf("%s: %s has %v instances", environment, call.Address, call.At("max_instances"))
+		}
+		c.instances += int(n)
+		requests, _ := call.At("concurrency").(int64)
+		if c.requests == 0 {
+			c.requests = int(requests)
+		}
+		if int(requests) != c.requests || requests == 0 {
+			t.Errorf("%s: %s takes %d requests at a time, another function %d", environment, call.Address, requests, c.requests)
+		}
+	}
+	databases, err := d.Resources("google_sql_database_instance")
+	if err != nil || len(databases) != 1 {
+		t.Fatalf("%s: %d databases, %v", environment, len(databases), err)
+	}
+	flags, _ := databases[0].At("settings", 0, "database_flags").([]any)
+	for i := range flags {
+		if databases[0].Text("settings", 0, "database_flags", i, "name") == "max_connections" {
+			if _, err := fmt.Sscan(databases[0].Text("settings", 0, "database_flags", i, "value"), &c.connections); err != nil {
+				t.Fatalf("%s: max_connections: %v", environment, err)
+			}
+		}
+	}
+	if len(d.Given) == 0 || c.connections == 0 {
+		t.Fatalf("%s: %d functions and %d connections", environment, len(d.Given), c.connections)
+	}
+	return c
 }
