@@ -69,8 +69,8 @@ func drain(d *inFlight, env Env) {
 	}
 	closing, done := context.WithTimeout(background, closeTimeout)
 	defer done()
-	env.Lifecycle.Close(closing, env.Log)
-	env.Log.InfoContext(closing, "drained")
+	closed := env.Lifecycle.Close(closing, env.Log)
+	env.Log.InfoContext(closing, "drained", "closed", closed)
 }
 
 func pause(d time.Duration) {

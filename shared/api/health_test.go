@@ -213,10 +213,12 @@ func TestPartsAreClosedInOrderAndInTime(t *testing.T) {
 		part("topics", nil)
 		var log strings.Builder
 		logger := telemetry.NewLogger(&log, slog.LevelInfo, "x")
-		life.Close(t.Context(), logger)
-		life.Close(t.Context(), logger)
-		if got := strings.Join(closed, " "); got != "topics database telemetry" {
-			t.Errorf("closed %s", got)
+		done := strings.Join(life.Close(t.Context(), logger), " ")
+		if again := life.Close(t.Context(), logger); again != nil {
+			t.Errorf("closed twice: %v", again)
+		}
+		if got := strings.Join(closed, " "); got != "topics database telemetry" || done != "topics telemetry" {
+			t.Errorf("closed %s, without trouble %s", got, done)
 		}
 		if said := log.String(); !strings.Contains(said, "broken") || !strings.Contains(said, "closed twice") {
 			t.Errorf("the log says %s", said)

@@ -68,11 +68,12 @@ func (l *Lifecycle) Closes(name string, close func(context.Context) error) {
 	l.closers = append(l.closers, closer{name, close})
 }
 
-// Close closes the parts, the last opened first, until ctx ends. A part that fails or
-// does not end keeps no other from being closed; it is logged. Closing twice is harmless.
-func (l *Lifecycle) Close(ctx context.Context, log *slog.Logger) {
+// Close closes the parts, the last opened first, until ctx ends, and returns their names
+// in that order. A part that fails or does not end keeps no other from being closed; it
+// is logged. Closing twice is harmless.
+func (l *Lifecycle) Close(ctx context.Context, log *slog.Logger) (closed []string) {
 	if l == nil {
-		return
+		return nil
 	}
 	l.mu.Lock()
 	parts := l.closers
@@ -83,8 +84,9 @@ func (l *Lifecycle) Close(ctx context.Context, log *slog.Logger) {
 			log.WarnContext(ctx, "not closed", "part", parts[i].name, "error", err)
 			continue
 		}
-		log.DebugContext(ctx, "closed", "part", parts[i].name)
+		closed = append(closed, parts[i].name)
 	}
+	return closed
 }
 
 // bounded runs do until it ends or ctx does. What does not heed ctx is left to itself.
