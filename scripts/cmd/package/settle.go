@@ -4,72 +4,81 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"hash"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
-// tree says what was staged.
-type tree struct {
-	files  int
-	digest string // of the names and contents of all files
+// A file is what counts of one.
+type file struct {
+	bytes  int64
+	digest [sha256.Size]byte
 }
 
-// staged is the time that every file gets. It is not the zero of any format: zip
-// can't say 1970.
-var staged = time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC)
+// contents are the files of a folder, by their slashed names.
+type contents map[string]file
 
-// settle gives all files of dir one time and one mode, so that an archive of the
-// tree depends on its contents alone, and digests them in the order of their names.
-func settle(dir string) (tree, error) {
-	var t tree
-	var folders []string
+// digest is of all names and contents, in the order of the names.
+func (c contents) digest() string {
 	sum := sha256.New()
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
+	for _, name := range slices.Sorted(maps.Keys(c)) {
+		_, _ = fmt.Fprintf(sum, "%x  %s\n", c[name].digest, name) // a hash takes everything
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+func (c contents) bytes() (sum int64) {
+	for _, f := range c {
+		sum += f.bytes
+	}
+	return sum
+}
+
+// settled is the time that every file gets. It is not the zero of any format: zip
+// can't say 1970.
+var settled = time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC)
+
+// settle gives all files of dir one time and one mode, so that an archive of the tree
+// depends on its contents alone, and reads them.
+func settle(dir string) (contents, error) {
+	all := contents{}
+	err := fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
 			return err
-		case d.IsDir():
-			folders = append(folders, path)
-			return nil
-		case !d.Type().IsRegular():
+		}
+		path := filepath.Join(dir, name)
+		if !d.Type().IsRegular() {
 			return fmt.Errorf("%s is not a regular file", path)
 		}
-		t.files++
-		return settleFile(dir, path, sum)
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		all[name] = file{int64(len(text)), sha256.Sum256(text)}
+		return fix(path, 0o644)
 	})
 	if err != nil {
-		return tree{}, err
+		return nil, err
 	}
-	for _, folder := range folders {
-		if err := fix(folder, 0o755); err != nil {
-			return tree{}, err
-		}
-	}
-	t.digest = hex.EncodeToString(sum.Sum(nil))
-	return t, nil
+	return all, settleFolders(dir)
 }
 
-func settleFile(dir, path string, sum hash.Hash) error {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	name, err := filepath.Rel(dir, path)
-	if err != nil {
-		return err
-	}
-	if _, err := fmt.Fprintf(sum, "%x  %s\n", sha256.Sum256(text), filepath.ToSlash(name)); err != nil {
-		return err
-	}
-	return fix(path, 0o644)
+// settleFolders does the same to the folders, once everything is in them.
+func settleFolders(dir string) error {
+	return fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		return fix(filepath.Join(dir, name), 0o755)
+	})
 }
 
 func fix(path string, mode fs.FileMode) error {
 	if err := os.Chmod(path, mode); err != nil {
 		return err
 	}
-	return os.Chtimes(path, staged, staged)
+	return os.Chtimes(path, settled, settled)
 }
