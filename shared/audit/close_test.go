@@ -183,7 +183,7 @@ func TestTheDatabaseRefusesToChangeSeals(t *testing.T) {
 			t.Errorf("the database allows %s", sql)
 		}
 		err := pgx.BeginFunc(t.Context(), r.World.Pool, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(t.Context(), `SET LOCAL ROLE tollgate_function`); err != nil {
+			if _, err := tx.Exec(t.Context(), `SET LOCAL ROLE tollgate_verifyaudit`); err != nil {
 				return err
 			}
 			_, err := tx.Exec(t.Context(), sql)

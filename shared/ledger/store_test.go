@@ -195,7 +195,7 @@ func TestWhatFunctionsMay(t *testing.T) {
 	m := l.merchant()
 	as := func(do func(tx pgx.Tx) error) error {
 		return pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(t.Context(), `SET LOCAL ROLE tollgate_function`); err != nil {
+			if _, err := tx.Exec(t.Context(), `SET LOCAL ROLE tollgate_capturepayment`); err != nil {
 				return err
 			}
 			return do(tx)

@@ -129,7 +129,7 @@ func TestFunctionsCantErase(t *testing.T) {
 	r := newRig(t)
 	for _, sql := range []string{`DELETE FROM personal_data`, `UPDATE personal_data SET data = '{}'`} {
 		err := pgx.BeginFunc(t.Context(), r.Pool, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(t.Context(), `SET LOCAL ROLE tollgate_function`); err != nil {
+			if _, err := tx.Exec(t.Context(), `SET LOCAL ROLE tollgate_createpayment`); err != nil {
 				return err
 			}
 			_, err := tx.Exec(t.Context(), sql)

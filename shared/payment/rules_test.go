@@ -98,10 +98,10 @@ func TestTheDatabaseRefuses(t *testing.T) {
 	for _, sql := range []string{
 		`UPDATE transaction_audit_log SET actor = 'nobody'`, `DELETE FROM transaction_audit_log`,
 		`UPDATE provider_facts SET effect = 'applied'`, `DELETE FROM transactions`, `UPDATE events SET payload = ''`,
-		`UPDATE merchants SET status = 'ACTIVE'`, `SELECT * FROM goose_db_version`,
+		`UPDATE merchants SET status = 'ACTIVE'`, `SELECT * FROM transaction_audit_log`,
 	} {
 		err := pgx.BeginFunc(t.Context(), r.Pool, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(t.Context(), `SET LOCAL ROLE tollgate_function`); err != nil {
+			if _, err := tx.Exec(t.Context(), `SET LOCAL ROLE tollgate_createpayment`); err != nil {
 				return err
 			}
 			_, err := tx.Exec(t.Context(), sql)

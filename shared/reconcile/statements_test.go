@@ -13,7 +13,7 @@ import (
 func TestEveryStatementPrepares(t *testing.T) {
 	t.Parallel()
 	tx := pgtest.Tx(t)
-	if _, err := tx.Exec(t.Context(), `SET LOCAL ROLE tollgate_function`); err != nil {
+	if _, err := tx.Exec(t.Context(), `SET LOCAL ROLE tollgate_reconcile`); err != nil {
 		t.Fatal(err)
 	}
 	for i, sql := range []string{
