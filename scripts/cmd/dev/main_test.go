@@ -185,6 +185,12 @@ func TestStaysUp(t *testing.T) {
 		t.Errorf("after the advance it is %s (%v, %v), before it was %s", now, err, parse, began)
 	}
 
+	if health := regexp.MustCompile(`health\s+(http://\S+)`).FindStringSubmatch(r.String()); health == nil {
+		t.Error("it does not say where health is")
+	} else if resp, err := http.Get(health[1]); err != nil || resp.StatusCode != http.StatusOK || resp.Body.Close() != nil {
+		t.Errorf("%s: %v, %v", health[1], resp, err)
+	}
+
 	answer := r.pasteCurl(t)
 	paymentID := regexp.MustCompile(`pay_[0-9a-z]{26}`).FindString(answer)
 	if paymentID == "" {

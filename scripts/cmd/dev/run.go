@@ -242,6 +242,7 @@ func (s *system) places() {
 	places := [][2]string{
 		{"API", s.stack.GatewayURL + "  (functions/openapi.yaml)"},
 		{"metrics", s.stack.MetricsURL()},
+		{"health", s.stack.HostConfig().URL("createpayment") + "/health/readiness  (or startup, liveness; every function has them)"},
 		{"Stripe", s.stack.ProviderURL(stripe.Name) + "/_sim/effects  (what was really done there)"},
 		{"PayPal", s.stack.ProviderURL(paypal.Name) + "/_sim/effects"},
 		{"bank", s.stack.ProviderURL(bank.Name) + "/_sim/effects"},

@@ -261,11 +261,16 @@ func TestMetrics(t *testing.T) {
 	if err := w.RunJob(t.Context(), "sweep"); err != nil {
 		t.Fatal(err)
 	}
+	ready, err := http.Get(w.HostConfig().URL("createpayment") + "/health/readiness")
+	if err != nil || ready.StatusCode != http.StatusOK || ready.Body.Close() != nil {
+		t.Fatalf("createpayment is not ready: %v, %v", ready, err)
+	}
 	text := w.metrics()
 	missing := map[string]bool{
 		// Nothing of the kind has happened.
 		"provider_api_timeout_total": true, "unknown_outcomes_resolved_total": true, "webhook_delivery_failure_total": true,
 		"circuit_breaker_failures_total": true, "provider_bulkhead_full_total": true, "payment_failovers_total": true,
+		"health_check_failures_total": true,
 		// Night has not come, nor the hour.
 		"audit_findings_total": true, "batch_job_duration_seconds": true, "batch_processed_transactions_total": true,
 		"batch_last_success_timestamp_seconds": true, "reconciled_payments_total": true, "reconciliation_calls_total": true,
@@ -281,6 +286,7 @@ func TestMetrics(t *testing.T) {
 		`payment_operations_total{operation="authorize",outcome="approved",provider="stripe"} 1`,
 		`webhook_delivery_success_total{event_type="payment.authorized",merchant_id="` + id.Merchant.External(w.merchantID) + `"} 1`,
 		`outbox_unpublished 0`,
+		`health_check_duration_seconds_count{function="createpayment",probe="readiness"} 1`,
 	} {
 		if !strings.Contains(text, "\n"+line+"\n") {
 			t.Errorf("the metrics lack %s", line)

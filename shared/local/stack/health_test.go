@@ -90,6 +90,9 @@ func TestEveryFunctionTellsHowItIs(t *testing.T) {
 			t.Errorf("%s is ready: %+v, want %+v", f.name, got, want)
 		}
 	}
+	if resp, err := http.Get(s.GatewayURL + "/health/readiness"); err != nil || resp.StatusCode != http.StatusNotFound || resp.Body.Close() != nil {
+		t.Errorf("through the gateway: %v, %v", resp, err)
+	}
 	if text := said.String(); strings.Contains(text, `"message":"request"`) || strings.Contains(text, "healthy") {
 		t.Errorf("probes are in the log:\n%s", text)
 	}
