@@ -34,6 +34,12 @@ variable "pipeline" {
   }
 }
 
+variable "deployers" {
+  description = "Who releases by hand, such as user:somebody@example.com. Not even an owner of the project may have tokens of another account by that alone, and the smoke test calls new revisions as the gateway."
+  type        = set(string)
+  default     = []
+}
+
 resource "google_service_account" "deploy" {
   account_id   = "deploy"
   display_name = "Releases: cloudbuild.yaml runs as this"
@@ -141,9 +147,11 @@ resource "google_service_account_iam_member" "deploy_acts" {
 # The smoke test calls new revisions as the gateway does, whom alone they admit: identity
 # tokens of that account, and no access token.
 resource "google_service_account_iam_member" "deploy_calls" {
+  for_each = setunion(var.deployers, ["serviceAccount:deploy@${var.project}.iam.gserviceaccount.com"])
+
   service_account_id = google_service_account.caller["gateway"].name
   role               = "roles/iam.serviceAccountOpenIdTokenCreator"
-  member             = "serviceAccount:deploy@${var.project}.iam.gserviceaccount.com"
+  member             = each.key
 
   depends_on = [google_service_account.deploy]
 }
@@ -177,6 +185,7 @@ locals {
     database_recovery           = var.database_recovery
     database_tier               = var.database_tier
     deletion_protection         = var.deletion_protection
+    deployers                   = var.deployers
     domain                      = var.domain
     egress_addresses            = var.egress_addresses
     environment                 = var.environment

@@ -31,13 +31,13 @@ run "by_hand" {
     error_message = "The pipeline acts as somebody whom it does not deploy, or can't deploy one."
   }
   assert {
-    condition     = google_service_account_iam_member.deploy_calls.role == "roles/iam.serviceAccountOpenIdTokenCreator" && google_artifact_registry_repository_iam_member.deploy.role == "roles/artifactregistry.writer"
+    condition     = alltrue([for m in google_service_account_iam_member.deploy_calls : m.role == "roles/iam.serviceAccountOpenIdTokenCreator"]) && google_artifact_registry_repository_iam_member.deploy.role == "roles/artifactregistry.writer"
     error_message = "The smoke test or the images have another role."
   }
   assert {
     condition = alltrue([for member in concat(
       [for m in google_project_iam_member.deploy : m.member], [for m in google_service_account_iam_member.deploy_acts : m.member],
-      [google_service_account_iam_member.deploy_calls.member, google_artifact_registry_repository_iam_member.deploy.member],
+      keys(google_service_account_iam_member.deploy_calls), [google_artifact_registry_repository_iam_member.deploy.member],
     ) : member == "serviceAccount:${google_service_account.deploy.account_id}@tollgate-test.iam.gserviceaccount.com"])
     error_message = "Somebody else got a part of the pipeline's rights."
   }
@@ -49,6 +49,7 @@ run "by_trigger" {
   variables {
     state_bucket = "tollgate-test-terraform"
     operators    = ["group:ops@example.com"]
+    deployers    = ["user:somebody@example.com"]
     pipeline     = { repository = "projects/tollgate-test/locations/asia-northeast1/connections/code/repositories/tollgate" }
   }
 
@@ -63,6 +64,10 @@ run "by_trigger" {
   assert {
     condition     = jsondecode(base64decode(google_cloudbuild_trigger.release[0].substitutions._VARIABLES)).operators == ["group:ops@example.com"]
     error_message = "The pipeline does not plan with the variables that a person applied with."
+  }
+  assert {
+    condition     = toset(keys(google_service_account_iam_member.deploy_calls)) == toset(["user:somebody@example.com", "serviceAccount:deploy@tollgate-test.iam.gserviceaccount.com"])
+    error_message = "Who releases by hand can't try what is new."
   }
   assert {
     condition     = google_storage_bucket_iam_member.deploy_state[0].bucket == "tollgate-test-terraform"

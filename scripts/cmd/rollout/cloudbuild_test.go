@@ -231,3 +231,43 @@ func timeProblems(b buildFile) []string {
 	}
 	return nil
 }
+
+var (
+	declaredVariable = regexp.MustCompile(`(?m)^variable "(\w+)"`)
+	passedVariable   = regexp.MustCompile(`(?m)^    (\w+)\s+= var\.(\w+)$`)
+)
+
+// The pipeline plans with every variable that a person applied with. The images are the
+// release's own.
+func TestThePipelineHasEveryVariable(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob(filepath.Join(repository, "terraform/*.tf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, got := []string{}, []string{"images"}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range declaredVariable.FindAllStringSubmatch(string(text), -1) {
+			want = append(want, m[1])
+		}
+		if filepath.Base(file) != "build.tf" {
+			continue
+		}
+		_, list, _ := strings.Cut(string(text), "pipeline_variables = {\n")
+		list, _, _ = strings.Cut(list, "\n  }")
+		for _, m := range passedVariable.FindAllStringSubmatch(list, -1) {
+			if got = append(got, m[1]); m[1] != m[2] {
+				t.Errorf("%s is given the value of %s", m[1], m[2])
+			}
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("the pipeline has the variables\n%v\nand terraform\n%v", got, want)
+	}
+}

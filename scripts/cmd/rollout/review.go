@@ -78,6 +78,6 @@ func (s *session) review(file string) error {
 	if err != nil {
 		return err
 	}
-	s.say("%d changes, all of a release's routine", changed)
+	s.say("the plan changes %d things, all of a release's routine", changed)
 	return nil
 }

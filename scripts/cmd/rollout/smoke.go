@@ -150,7 +150,7 @@ func (s *session) token(ctx context.Context, audience string) (string, error) {
 		return err
 	})
 	if err != nil {
-		return "", fmt.Errorf("a token of %s: %w", account, err)
+		return "", fmt.Errorf("a token of %s (who may have one is terraform's variable deployers): %w", account, err)
 	}
 	return token, nil
 }
