@@ -60,13 +60,13 @@ func TestSchedules(t *testing.T) {
 	seen := map[string]int{}
 	failed, done := 0, 0
 	for batch := range slices.Chunk(seeds, 50) { // the audit log is folded as a whole, and small tables are quick
-		pool := pgtest.Pool(t)
+		pools := connect(t)
 		merchants := map[id.ID]uint64{}
 		var g errgroup.Group
 		g.SetLimit(2 * runtime.GOMAXPROCS(0)) // half of them wait for the database
 		for _, seed := range batch {
 			g.Go(func() error {
-				o, err := Run(t.Context(), pool, seed)
+				o, err := Run(t.Context(), pools, seed)
 				if err != nil {
 					return err
 				}
@@ -86,8 +86,8 @@ func TestSchedules(t *testing.T) {
 		if err := g.Wait(); err != nil {
 			t.Fatal(err)
 		}
-		foldAudit(t, pool, merchants)
-		pool.Close()
+		foldAudit(t, pools.Superuser, merchants)
+		pools.close()
 		if done += len(batch); len(seeds) > 1000 && done%500 == 0 {
 			t.Logf("%d done, %d failed", done, failed)
 		}
@@ -97,6 +97,32 @@ func TestSchedules(t *testing.T) {
 	}
 	if failed > 0 {
 		t.Errorf("%d of %d schedules failed", failed, len(seeds))
+	}
+}
+
+// connect opens a database of its own.
+func connect(t *testing.T) Pools {
+	t.Helper()
+	url := pgtest.New(t)
+	open := func(url string) *pgxpool.Pool {
+		pool, err := pgxpool.New(context.Background(), url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pool
+	}
+	pools := Pools{Superuser: open(url), Functions: map[string]*pgxpool.Pool{}}
+	for _, name := range Functions {
+		pools.Functions[name] = open(pgtest.Login(t, url, "tollgate_"+name))
+	}
+	t.Cleanup(pools.close)
+	return pools
+}
+
+func (p Pools) close() {
+	p.Superuser.Close()
+	for _, pool := range p.Functions {
+		pool.Close()
 	}
 }
 
@@ -155,7 +181,7 @@ func TestASeedMakesOneSchedule(t *testing.T) {
 	for _, seed := range []uint64{7, fresh()} {
 		var steps [2][]string
 		for i := range steps {
-			o, err := Run(context.Background(), pgtest.Pool(t), seed)
+			o, err := Run(context.Background(), connect(t), seed)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -2,7 +2,7 @@
 // records what it made of it.
 //
 // A schedule is one simulated world, made and driven from one seed: the real core on a
-// real database, the real adapters behind real guards and circuits, in front of the
+// real database, where each function has its own rights, the real adapters behind real guards and circuits, in front of the
 // simulated providers, under a clock of its own. One driver does one thing after the
 // other: merchants ask, repeat themselves and ask at the wrong time; payers come, refuse
 // or stay away; providers fail in every way of the fault plan, are away, or are slow;

@@ -177,13 +177,13 @@ func (w *world) send(r *request) {
 func (w *world) answer(r *request) (idempotency.Answer, error) {
 	switch r.what {
 	case "create":
-		return w.service.Create(w.ctx, w.caller, r.key, r.create)
+		return w.as("createpayment").Create(w.ctx, w.caller, r.key, r.create)
 	case "capture":
-		return w.service.Capture(w.ctx, w.caller, r.key, r.payment, payment.CaptureParams{Amount: r.amount})
+		return w.as("capturepayment").Capture(w.ctx, w.caller, r.key, r.payment, payment.CaptureParams{Amount: r.amount})
 	case "cancel":
-		return w.service.Cancel(w.ctx, w.caller, r.key, r.payment)
+		return w.as("cancelpayment").Cancel(w.ctx, w.caller, r.key, r.payment)
 	}
-	return w.service.Refund(w.ctx, w.caller, r.key, r.payment, payment.RefundParams{Amount: r.amount})
+	return w.as("refundpayment").Refund(w.ctx, w.caller, r.key, r.payment, payment.RefundParams{Amount: r.amount})
 }
 
 func final(a idempotency.Answer) bool {

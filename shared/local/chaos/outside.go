@@ -95,7 +95,7 @@ func (w *world) handIn() {
 }
 
 func (w *world) ingest(h webhook) {
-	if _, err := w.inbox.Ingest(w.ctx, h.provider, h.header, h.body); err != nil {
+	if _, err := w.reads("ingestwebhook").Ingest(w.ctx, h.provider, h.header, h.body); err != nil {
 		w.breaks("a webhook of %s was refused: %v", h.provider, err)
 	}
 }
@@ -113,7 +113,7 @@ func (w *world) events() []event {
 
 func (w *world) apply(e event) {
 	w.did("apply %s", e.Type)
-	if _, err := w.work(func() error { return w.inbox.Apply(w.ctx, e.ID) }); err != nil {
+	if _, err := w.work(func() error { return w.reads("applywebhook").Apply(w.ctx, e.ID) }); err != nil {
 		w.breaks("applying %s: %v", e.Type, err)
 	}
 }

@@ -24,9 +24,20 @@ type Outcome struct {
 	Seen     map[string]int // how often what happened, to know what the schedules reach
 }
 
+// Pools are connections to one database: a superuser's, to look with, and each function's as itself.
+type Pools struct {
+	Superuser *pgxpool.Pool
+	Functions map[string]*pgxpool.Pool
+}
+
+// Functions are those that there are pools for.
+var Functions = []string{
+	"createpayment", "capturepayment", "cancelpayment", "refundpayment", "resumepayment", "ingestwebhook", "applywebhook",
+}
+
 // Run makes the world of a seed, and takes it through its schedule.
-func Run(ctx context.Context, pool *pgxpool.Pool, seed uint64) (*Outcome, error) {
-	w, err := newWorld(ctx, pool, seed)
+func Run(ctx context.Context, pools Pools, seed uint64) (*Outcome, error) {
+	w, err := newWorld(ctx, pools, seed)
 	if err != nil {
 		return nil, fmt.Errorf("chaos: make the world of seed %d: %w", seed, err)
 	}
@@ -215,13 +226,13 @@ func (w *world) round() bool {
 		switch d.What {
 		case "saga":
 			w.did("resume %s", d.Type)
-			_, err := w.work(func() error { return w.service.Resume(w.ctx, payment.Wake{SagaID: d.ID, Try: -1}) })
+			_, err := w.work(func() error { return w.as("resumepayment").Resume(w.ctx, payment.Wake{SagaID: d.ID, Try: -1}) })
 			if err != nil && !lostLease(err) {
 				w.breaks("resuming %s: %v", d.Type, err)
 			}
 		case "obligation":
 			w.did("discharge %s", d.Type)
-			if _, err := w.work(func() error { return w.service.Discharge(w.ctx, d.ID) }); err != nil {
+			if _, err := w.work(func() error { return w.as("resumepayment").Discharge(w.ctx, d.ID) }); err != nil {
 				w.breaks("discharging %s: %v", d.Type, err)
 			}
 		default:

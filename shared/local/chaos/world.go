@@ -37,7 +37,8 @@ type world struct {
 	seed uint64
 	tag  string // the request id of everything that is done in it
 	rand *rand.Rand
-	pool *pgxpool.Pool
+	pool *pgxpool.Pool            // a superuser's
+	own  map[string]*pgxpool.Pool // the functions'
 
 	clock struct {
 		sync.Mutex
@@ -74,9 +75,9 @@ type world struct {
 }
 
 // newWorld makes the world of a seed.
-func newWorld(ctx context.Context, pool *pgxpool.Pool, seed uint64) (*world, error) {
+func newWorld(ctx context.Context, pools Pools, seed uint64) (*world, error) {
 	w := &world{
-		seed: seed, tag: fmt.Sprintf("chaos-%d", seed), pool: pool,
+		seed: seed, tag: fmt.Sprintf("chaos-%d", seed), pool: pools.Superuser, own: pools.Functions,
 		rand: rand.New(rand.NewPCG(seed, 0x6368616f73)), control: control.NewMemory(), settings: breaker.Default(),
 	}
 	w.ctx = telemetry.WithRequestID(ctx, w.tag)
@@ -108,7 +109,7 @@ func newWorld(ctx context.Context, pool *pgxpool.Pool, seed uint64) (*world, err
 
 	m := w.newID()
 	const insert = `INSERT INTO merchants (id, name, status, created_at, updated_at) VALUES ($1, $2, 'ACTIVE', $3, $3)`
-	if _, err := pool.Exec(ctx, insert, m, w.tag, w.now()); err != nil {
+	if _, err := w.pool.Exec(ctx, insert, m, w.tag, w.now()); err != nil {
 		return nil, err
 	}
 	w.caller = payment.Caller{MerchantID: m, KeyID: w.newID()}
@@ -210,7 +211,7 @@ func (w *world) deploy() error {
 	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	w.service = &payment.Service{
-		Pool: w.pool, Now: w.now, NewID: w.newID, Name: "chaos", Log: log,
+		Now: w.now, NewID: w.newID, Name: "chaos", Log: log,
 		Providers: map[string]provider.Adapter{}, Hook: w.hook,
 	}
 	sources := map[string]inbox.Source{}
@@ -229,8 +230,22 @@ func (w *world) deploy() error {
 	split := sources[bank.Name]
 	split.Split = bank.Split
 	sources[bank.Name] = split
-	w.inbox = &inbox.Inbox{Pool: w.pool, Sources: sources, Payments: w.service, Now: w.now, NewID: w.newID, Log: log}
+	w.inbox = &inbox.Inbox{Sources: sources, Now: w.now, NewID: w.newID, Log: log}
 	return nil
+}
+
+// as is the service as a function has it: with that function's rights in the database.
+func (w *world) as(function string) *payment.Service {
+	s := *w.service
+	s.Pool = w.own[function]
+	return &s
+}
+
+// reads is the inbox as a function has it.
+func (w *world) reads(function string) *inbox.Inbox {
+	in := *w.inbox
+	in.Pool, in.Payments = w.own[function], w.as(function)
+	return &in
 }
 
 // patience is of real time, and never runs out: what hangs is given up by its host.
