@@ -54,7 +54,7 @@ func newWorld(t *testing.T, seed uint64, planted bool) *world {
 	t.Helper()
 	w := &world{t: t, seals: t.TempDir(), orders: traffic(seed, planted)}
 	s, err := stack.Start(t.Context(), stack.Options{
-		DatabaseURL: pgtest.New(t), Log: io.Discard, Seed: seed, SealsFolder: w.seals,
+		DatabaseURL: pgtest.New(t), Log: pgtest.Undenied(t, io.Discard), Seed: seed, SealsFolder: w.seals,
 		SweepSchedule: "*/30 * * * *", // each minute would take most of the time, and tell no more
 		Calls:         map[string]string{"RECONCILE_RATE": "100"},
 		Violation:     func(err error) { t.Errorf("does not fit openapi.yaml: %v", err) },

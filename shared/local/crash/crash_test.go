@@ -113,7 +113,7 @@ func (r *rig) revive() {
 	r.t.Helper()
 	r.child = exec.Command(os.Args[0])
 	r.child.Env = append(os.Environ(), hostVariable+"="+r.config, trapVariable+"="+r.trap)
-	r.child.Stderr = r.log
+	r.child.Stderr = pgtest.Undenied(r.t, r.log)
 	r.child.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := r.child.Start(); err != nil {
 		r.t.Fatal(err)

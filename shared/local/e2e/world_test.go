@@ -30,7 +30,7 @@ func newStack(t *testing.T, o stack.Options) *stack.Stack {
 	o.DatabaseURL = pgtest.New(t)
 	o.Violation = func(err error) { t.Errorf("does not fit openapi.yaml: %v", err) }
 	log := &tail{}
-	o.Log = log
+	o.Log = pgtest.Undenied(t, log)
 	s, err := stack.Start(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)

@@ -1,8 +1,10 @@
 package pgtest
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"io"
 	"net/url"
 	"strings"
 	"testing"
@@ -35,6 +37,23 @@ func Login(t testing.TB, superuser, role string) string {
 	}
 	u.User = url.UserPassword(name, password)
 	return u.String()
+}
+
+// Undenied hands logs on to w, and fails the test when one tells that PostgreSQL refused
+// somebody a right: what is tried again later would hide it. Nothing may write to it once
+// the test is over.
+func Undenied(t testing.TB, w io.Writer) io.Writer { return undenied{t, w} }
+
+type undenied struct {
+	t testing.TB
+	w io.Writer
+}
+
+func (u undenied) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("SQLSTATE 42501")) { // insufficient_privilege
+		u.t.Errorf("a right is missing: %s", p)
+	}
+	return u.w.Write(p)
 }
 
 func execute(t testing.TB, url, sql string) {

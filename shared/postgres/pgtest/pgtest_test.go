@@ -3,6 +3,8 @@ package pgtest
 import (
 	"context"
 	"errors"
+	"io"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -137,6 +139,30 @@ func TestAFailedMigrationLeavesNoTemplate(t *testing.T) {
 	c.migrate = func(context.Context, string) error { return nil }
 	if _, err := c.template(t.Context()); err != nil {
 		t.Errorf("a second try after the failure: %v", err)
+	}
+}
+
+// failures counts them, in place of failing.
+type failures struct {
+	testing.TB
+	n int
+}
+
+func (f *failures) Errorf(string, ...any) { f.n++ }
+
+func TestUndeniedFindsDenials(t *testing.T) {
+	t.Parallel()
+	var log strings.Builder
+	f := &failures{TB: t}
+	w := Undenied(f, &log)
+	const fine, denied = `{"error":"ERROR: x (SQLSTATE 23505)"}`, `{"error":"ERROR: permission denied for table events (SQLSTATE 42501)"}`
+	for i, line := range []string{fine, denied, fine} {
+		if _, err := io.WriteString(w, line); err != nil || f.n != min(i, 1) {
+			t.Errorf("%s: %d failures, %v", line, f.n, err)
+		}
+	}
+	if log.String() != fine+denied+fine {
+		t.Errorf("handed on: %s", log.String())
 	}
 }
 
