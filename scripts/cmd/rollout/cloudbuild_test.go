@@ -99,7 +99,8 @@ func cloudBuildProblems(text string) (problems []string) {
 	if err := d.Decode(&b); err != nil {
 		return []string{err.Error()}
 	}
-	var ids, outputs, reviewed []string
+	var ids []string
+	var seen progress
 	for _, step := range b.Steps {
 		ids = append(ids, step.ID)
 		if _, version, _ := strings.Cut(step.Name, ":"); version == "" || version == "latest" {
@@ -109,40 +110,11 @@ func cloudBuildProblems(text string) (problems []string) {
 		if step.Entrypoint != "" && step.Entrypoint != "bash" {
 			command = append([]string{step.Entrypoint}, step.Args...)
 		}
-		switch program := command[0]; {
-		case program == "go":
-			outputs = append(outputs, "./"+command[slices.Index(command, "-o")+1])
-			if _, err := os.Stat(filepath.Join(repository, command[len(command)-1])); err != nil {
-				problem("step %s: %v", step.ID, err)
-			}
-		case program == "sh":
-			for _, made := range regexp.MustCompile(`-out=(\S+)|>(\S+)`).FindAllStringSubmatch(command[len(command)-1], -1) {
-				outputs = append(outputs, made[1]+made[2])
-			}
-		case strings.HasPrefix(program, "./.bin/"):
-			if !slices.Contains(outputs, program) {
-				problem("step %s: %s is not compiled before", step.ID, program)
-			}
-		case strings.HasPrefix(program, "scripts/"):
-			if _, err := os.Stat(filepath.Join(repository, program)); err != nil {
-				problem("step %s: there is no %s", step.ID, program)
-			}
-		case program == "-chdir=terraform": // the image's own program
-			plan := command[len(command)-1]
-			if !slices.Contains(outputs, plan) {
-				problem("step %s applies what nobody planned: %s", step.ID, plan)
-			}
-			if shown := "terraform/" + strings.Replace(plan, ".plan", ".json", 1); !slices.Contains(reviewed, shown) {
-				problem("step %s: apply comes before a review of %s", step.ID, shown)
-			}
-		default:
-			problem("step %s: what is %s?", step.ID, program)
+		for _, wrong := range seen.step(command) {
+			problem("step %s: %s", step.ID, wrong)
 		}
 		if command[0] == "scripts/rollout" {
 			problems = append(problems, rolloutProblems(step.ID, command[1:])...)
-			if command[1] == "review" {
-				reviewed = append(reviewed, command[2])
-			}
 		}
 	}
 	for i, id := range order {
@@ -161,6 +133,49 @@ func cloudBuildProblems(text string) (problems []string) {
 		problem("it runs as %s, not as deploy", b.ServiceAccount)
 	}
 	return append(problems, timeProblems(b)...)
+}
+
+// progress is what the steps so far have made.
+type progress struct{ outputs, reviewed []string }
+
+// step says what is wrong with a command after what came before.
+func (p *progress) step(command []string) (wrong []string) {
+	complain := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
+	switch program := command[0]; {
+	case program == "go":
+		p.outputs = append(p.outputs, "./"+command[slices.Index(command, "-o")+1])
+		if _, err := os.Stat(filepath.Join(repository, command[len(command)-1])); err != nil {
+			complain("%v", err)
+		}
+	case program == "sh":
+		for _, made := range regexp.MustCompile(`-out=(\S+)|>(\S+)`).FindAllStringSubmatch(command[len(command)-1], -1) {
+			p.outputs = append(p.outputs, made[1]+made[2])
+		}
+	case strings.HasPrefix(program, "./.bin/"):
+		if !slices.Contains(p.outputs, program) {
+			complain("%s is not compiled before", program)
+		}
+	case strings.HasPrefix(program, "scripts/"):
+		if _, err := os.Stat(filepath.Join(repository, program)); err != nil {
+			complain("there is no %s", program)
+		}
+		if len(command) == 3 && command[1] == "review" {
+			if p.reviewed = append(p.reviewed, command[2]); !slices.Contains(p.outputs, command[2]) {
+				complain("nobody wrote %s", command[2])
+			}
+		}
+	case program == "-chdir=terraform": // the image's own program
+		plan := command[len(command)-1]
+		if !slices.Contains(p.outputs, plan) {
+			complain("applies what nobody planned: %s", plan)
+		}
+		if shown := "terraform/" + strings.Replace(plan, ".plan", ".json", 1); !slices.Contains(p.reviewed, shown) {
+			complain("apply comes before a review of %s", shown)
+		}
+	default:
+		complain("what is %s?", program)
+	}
+	return wrong
 }
 
 // rolloutProblems gives a step's command line to the program's own flags.
