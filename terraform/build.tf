@@ -83,6 +83,7 @@ resource "google_project_iam_custom_role" "deploy" {
     "datastore.indexes.list",
     "logging.logMetrics.get",
     "servicenetworking.services.get",
+    "serviceusage.services.use", # budgets count their readers against the project
     "storage.buckets.get",
   ]
 

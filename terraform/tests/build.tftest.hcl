@@ -19,7 +19,7 @@ run "by_hand" {
     error_message = "The pipeline could give somebody more, or become somebody else."
   }
   assert {
-    condition     = toset([for p in google_project_iam_custom_role.deploy.permissions : p if !can(regex("\\.(get|list|getMetadata|read)$", p))]) == toset(["run.services.update", "run.jobs.update", "run.jobs.run", "apigateway.apiconfigs.create", "apigateway.apiconfigs.delete", "apigateway.gateways.update"])
+    condition     = toset([for p in google_project_iam_custom_role.deploy.permissions : p if !can(regex("\\.(get|list|getMetadata|read|use)$", p))]) == toset(["run.services.update", "run.jobs.update", "run.jobs.run", "apigateway.apiconfigs.create", "apigateway.apiconfigs.delete", "apigateway.gateways.update"])
     error_message = "The pipeline writes something else than a release does."
   }
   assert {
