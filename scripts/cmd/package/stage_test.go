@@ -317,21 +317,22 @@ func TestRefusalsNameTheFix(t *testing.T) {
 	}
 }
 
-// What can't be compiled can't be staged, and leaves nothing behind; nor does a function
-// that registers twice.
+// What can't be compiled can't be staged, and leaves nothing behind; nor can a function
+// without a name, or with two.
 func TestAFailureLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	const register = "func init() { api.Function(\"Broken\", nil) }\n"
-	for _, c := range []struct{ source, want string }{
-		{"import _ \"example.com/broken/shared/gone\"\n" + register, "shared/gone"},
-		{register + register, "has one name"},
-		{"", "has one name"},
+	for _, c := range []struct{ name, function, want string }{
+		{"migrate", register, "shared/gone"},
+		{"broken", register + register, "has one name"},
+		{"broken", "", "has one name"},
 	} {
 		root, out := t.TempDir(), t.TempDir()
 		for name, text := range map[string]string{
-			"go.mod":                 "module example.com/broken\n\ngo 1.26.0\n",
-			"go.sum":                 "",
-			"functions/broken/fn.go": "package broken\n\n" + c.source,
+			"go.mod":                      "module example.com/broken\n\ngo 1.26.0\n",
+			"go.sum":                      "",
+			"functions/broken/broken.go":  "package broken\n\n" + c.function,
+			"scripts/cmd/migrate/main.go": "package main\n\nimport _ \"example.com/broken/shared/gone\"\n",
 		} {
 			path := filepath.Join(root, name)
 			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -341,7 +342,7 @@ func TestAFailureLeavesNothingBehind(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		err := run(context.Background(), root, []string{"broken", "--out", out}, &bytes.Buffer{})
+		err := run(context.Background(), root, []string{c.name, "--out", out}, &bytes.Buffer{})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v, want %q in it", err, c.want)
 		}
