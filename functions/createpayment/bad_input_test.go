@@ -2,6 +2,7 @@ package createpayment
 
 import (
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -105,7 +106,8 @@ func TestBadInput(t *testing.T) {
 	if after := w.Rows(); !apitest.Same(before, after) {
 		t.Errorf("rows before %v, after %v", before, after)
 	}
-	if log := w.Log.String(); strings.Contains(log, "4242") || strings.Contains(log, "hunter2") {
+	log := regexp.MustCompile(`"time":"[^"]*"`).ReplaceAllString(w.Log.String(), "") // its digits are chance's
+	if strings.Contains(log, "4242") || strings.Contains(log, "hunter2") {
 		t.Error("the log repeats what must not be repeated")
 	}
 	if len(w.PubSub.Published()) != 0 {
