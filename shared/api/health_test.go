@@ -126,8 +126,13 @@ func TestWhatIsNoProbeIsARequest(t *testing.T) {
 		method, path string
 		want         int
 	}{
-		{"HEAD", "/health/startup", 200}, {"GET", "/health/", 405}, {"GET", "/health/other", 405}, {"GET", "/health/startup/", 405},
-		{"GET", "/Health/startup", 405}, {"POST", "/health/startup", 204}, {"DELETE", "/health/liveness", 405},
+		{"HEAD", "/health/startup", 200},
+		{"GET", "/health/", 405},
+		{"GET", "/health/other", 405},
+		{"GET", "/health/startup/", 405},
+		{"GET", "/Health/startup", 405},
+		{"POST", "/health/startup", 204},
+		{"DELETE", "/health/liveness", 405},
 	} {
 		if code, body := p.ask(c.method, c.path); code != c.want {
 			t.Errorf("%s %s: %d %s, want %d", c.method, c.path, code, body, c.want)
