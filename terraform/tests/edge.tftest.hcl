@@ -1,8 +1,15 @@
 # What can be reached from outside, what goes out, and from where. terraform.tfvars beside this has the project.
 
+# All that environments/ sets, so that this tries the same whichever of them it is run with.
 variables {
-  environment   = "production"
-  load_balancer = true
+  environment               = "production"
+  load_balancer             = true
+  egress_addresses          = 2
+  instances_limit           = 100
+  deletion_protection       = true
+  database_max_connections  = 1000
+  database_highly_available = true
+  database_recovery         = true
 }
 
 run "foundation" {
