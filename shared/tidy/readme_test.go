@@ -13,7 +13,9 @@ import (
 
 func TestTheReadmeIsTrue(t *testing.T) {
 	t.Parallel()
-	report(t, readmeIsTrue(repository(t)))
+	for _, name := range []string{"README.md", "terraform/README.md"} {
+		report(t, readmeIsTrue(repository(t), name))
+	}
 }
 
 var (
@@ -23,33 +25,33 @@ var (
 	titleLine = regexp.MustCompile(`(?m)^#+ (.+)$`)
 )
 
-// readmeIsTrue holds README.md to what there is: its links lead somewhere, a link
+// readmeIsTrue holds a README.md to what there is: its links lead somewhere, a link
 // named after a test leads to that test, and the commands it shows exist.
-func readmeIsTrue(tr *tree) (broken []string) {
-	raw, err := fs.ReadFile(tr.files, "README.md")
+func readmeIsTrue(tr *tree, name string) (broken []string) {
+	raw, err := fs.ReadFile(tr.files, name)
 	if err != nil {
 		return []string{err.Error()}
 	}
 	text := string(raw)
 	for _, l := range link.FindAllStringSubmatch(text, -1) {
-		if problem := tr.leadsNowhere(text, l[1], l[2]); problem != "" {
-			broken = append(broken, fmt.Sprintf("README.md: [%s](%s): %s", l[1], l[2], problem))
+		if problem := tr.leadsNowhere(path.Dir(name), text, l[1], l[2]); problem != "" {
+			broken = append(broken, fmt.Sprintf("%s: [%s](%s): %s", name, l[1], l[2], problem))
 		}
 	}
 	ops, _ := fs.ReadFile(tr.files, "scripts/cmd/ops/main.go") // without it no command is found
 	for _, s := range script.FindAllStringSubmatch(text, -1) {
 		if _, err := fs.Stat(tr.files, "scripts/"+s[1]); err != nil {
-			broken = append(broken, "README.md: there is no scripts/"+s[1])
+			broken = append(broken, name+": there is no scripts/"+s[1])
 		}
 		if s[1] == "ops" && s[2] != "" && !strings.Contains(string(ops), `{"`+s[2]+`"`) {
-			broken = append(broken, "README.md: scripts/ops has no command "+s[2])
+			broken = append(broken, name+": scripts/ops has no command "+s[2])
 		}
 	}
 	return broken
 }
 
-// leadsNowhere says what is wrong with a link that is shown as words.
-func (tr *tree) leadsNowhere(readme, words, target string) string {
+// leadsNowhere says what is wrong with a link that is shown as words, in a file of folder.
+func (tr *tree) leadsNowhere(folder, readme, words, target string) string {
 	switch {
 	case strings.HasPrefix(target, "https://"):
 		return ""
@@ -61,7 +63,8 @@ func (tr *tree) leadsNowhere(readme, words, target string) string {
 		}
 		return "no such section"
 	}
-	info, err := fs.Stat(tr.files, path.Clean(target))
+	target = path.Join(folder, target)
+	info, err := fs.Stat(tr.files, target)
 	if err != nil {
 		return "no such file"
 	}
@@ -72,7 +75,7 @@ func (tr *tree) leadsNowhere(readme, words, target string) string {
 	if info.IsDir() {
 		return "a test is in a file"
 	}
-	text, err := fs.ReadFile(tr.files, path.Clean(target))
+	text, err := fs.ReadFile(tr.files, target)
 	if err != nil || !strings.Contains(string(text), "\nfunc "+name+"(") {
 		return "no such test in it"
 	}
@@ -119,7 +122,7 @@ func TestUntruthsInTheReadmeAreFound(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			found := strings.Join(readmeIsTrue(tr), "\n")
+			found := strings.Join(readmeIsTrue(tr, "README.md"), "\n")
 			if c.want == "" && found != "" || !strings.Contains(found, c.want) {
 				t.Errorf("found %q, want %q", found, c.want)
 			}
