@@ -6,6 +6,9 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -244,4 +247,38 @@ func TestPartsAreClosedInOrderAndInTime(t *testing.T) {
 		none.Closes("x", nil)
 		none.Close(t.Context(), logger)
 	})
+}
+
+// The platform waits longer than an answer takes, asks where it is given, and gives a
+// function 150 s to start.
+func TestTerraformAsksTheProbes(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../terraform/modules/function/main.tf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p, most := range patience {
+		block := regexp.MustCompile(`(?s)\b` + string(p) + `_probe"? \{.*?path = "([^"]*)"`).FindSubmatch(text)
+		if block == nil || string(block[1]) != healthPath+string(p) {
+			t.Errorf("terraform asks %s at %q", p, block)
+			continue
+		}
+		number := func(argument string) int {
+			found := regexp.MustCompile(argument + `\s*= (\d+)`).FindSubmatch(block[0])
+			if found == nil {
+				t.Fatalf("%s has no %s", p, argument)
+			}
+			n, err := strconv.Atoi(string(found[1]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		if given := time.Duration(number("timeout_seconds")) * time.Second; given <= most {
+			t.Errorf("terraform waits %v for %s, which answers within %v", given, p, most)
+		}
+		if budget := number("period_seconds") * number("failure_threshold"); p == Startup && budget != 150 {
+			t.Errorf("a function has %d s to start", budget)
+		}
+	}
 }
