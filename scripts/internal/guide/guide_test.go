@@ -50,7 +50,7 @@ func TestTheGuideCallsWhatThereIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	shellsOwn := map[string]bool{"export": true, "for": true, "do": true, "done": true, "read": true, "printf": true, "unset": true}
-	common := map[string]bool{"base64": true, "sed": true, "tee": true}
+	common := map[string]bool{"base64": true, "mkdir": true, "sed": true, "tee": true}
 	for _, b := range guide(t) {
 		for _, m := range begins.FindAllStringSubmatch(b.commands, -1) {
 			program := m[1]
@@ -104,7 +104,7 @@ func TestGcloudUnderstandsTheGuide(t *testing.T) {
 func words(line string) []string {
 	var all []string
 	for _, m := range regexp.MustCompile(`(?:[^\s"']|"(?:[^"\\]|\\.)*"|'[^']*')+`).FindAllString(line, -1) {
-		if m == ">merchant.json" {
+		if strings.HasPrefix(m, ">") {
 			break
 		}
 		all = append(all, strings.Trim(m, `"`))

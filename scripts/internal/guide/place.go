@@ -203,7 +203,7 @@ func (p *place) check(said string, blocks int) error {
 			Status     string          `json:"status"`
 			NextAction json.RawMessage `json:"next_action"`
 		}
-		text, err := os.ReadFile(filepath.Join(p.work, name+".json"))
+		text, err := os.ReadFile(filepath.Join(p.work, ".cache", name+".json"))
 		if err == nil {
 			err = json.Unmarshal(text, &payment)
 		}
