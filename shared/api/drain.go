@@ -36,9 +36,14 @@ func drainOnTerm(h http.Handler, env Env, exit func(int)) http.Handler {
 		drain(&d, env)
 		exit(0)
 	}()
+	return d.counted(h)
+}
+
+// counted counts a request as in flight until its answer has left.
+func (f *inFlight) counted(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		d.begin()
-		defer d.end()
+		f.begin()
+		defer f.end()
 		h.ServeHTTP(w, r)
 		if w.Header().Get("Content-Length") != "" {
 			// net/http would write the last of it after the handler, when nobody counts it

@@ -2,7 +2,10 @@ package api
 
 import (
 	"context"
+	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -10,6 +13,35 @@ import (
 
 	"github.com/tollgate/tollgate/shared/telemetry"
 )
+
+// net/http holds back the last of an answer until its handler has returned; a request is in
+// flight until then, and not longer.
+func TestAnAnswerHasLeftBeforeItCountsAsGiven(t *testing.T) {
+	t.Parallel()
+	var d inFlight
+	for name, c := range map[string]struct {
+		length, body string
+		left         bool
+	}{
+		"as all of ours are": {"2", "{}", true},
+		"empty":              {"0", "", true},
+		"a stream":           {"", "a,b,c", false}, // its end is net/http's to write
+	} {
+		rec := httptest.NewRecorder()
+		d.counted(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if d.count() != 1 {
+				t.Errorf("%s: %d requests in flight", name, d.count())
+			}
+			if c.length != "" {
+				w.Header().Set("Content-Length", c.length)
+			}
+			_, _ = io.WriteString(w, c.body)
+		})).ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/", nil))
+		if rec.Flushed != c.left || d.count() != 0 {
+			t.Errorf("%s: left %t, %d requests in flight", name, rec.Flushed, d.count())
+		}
+	}
+}
 
 // What is in flight is waited for, and what begins meanwhile too, but not for ever: the
 // parts are closed in any case, before the platform kills the process.

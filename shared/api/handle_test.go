@@ -35,6 +35,26 @@ func (b *syncBuffer) Write(p []byte) (int, error) {
 	return b.b.Write(p)
 }
 
+// await returns what was logged once it is so many lines: who is cut off knows of it before
+// the log does.
+func (b *syncBuffer) await(t *testing.T, n int) []map[string]any {
+	t.Helper()
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	deadline := time.After(10 * time.Second)
+	for {
+		lines := b.lines(t)
+		if len(lines) >= n {
+			return lines
+		}
+		select {
+		case <-again.C:
+		case <-deadline:
+			return lines
+		}
+	}
+}
+
 // lines returns what was logged, one object a line.
 func (b *syncBuffer) lines(t *testing.T) []map[string]any {
 	t.Helper()

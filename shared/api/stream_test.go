@@ -115,7 +115,7 @@ func TestABrokenStreamIsSeenToBeBroken(t *testing.T) {
 			if err == nil {
 				t.Errorf("%s, %s: it looks whole", name, encoding)
 			}
-			if lines := log.lines(t); len(lines) != 1 || !strings.Contains(lines[0]["write_error"].(string), "the database is away") {
+			if lines := log.await(t, 1); len(lines) != 1 || !strings.Contains(lines[0]["write_error"].(string), "the database is away") {
 				t.Errorf("%s, %s: logged %v", name, encoding, lines)
 			}
 		}
