@@ -25,6 +25,7 @@ var mutations = []struct {
 	{"terraform/secrets.tf", `^      [A-Z][A-Z_]+ += "`, 5},                   // secrets
 	{"terraform/tasks.tf", `^    [\w-]+ += \{ per_second = `, 5},              // queues
 	{"terraform/tasks.tf", `^    (uri|oidc_token) |^      \w+ += .*local`, 2}, // where jobs go
+	{"terraform/tasks.tf", `^  (role|member)  `, 2},
 	{"terraform/events.tf", `^  topics = `, 1},
 	{"terraform/events.tf", `^  (name|topic)    `, 4},
 	{"terraform/events.tf", `^    (push_endpoint|dead_letter_topic) `, 2},

@@ -304,25 +304,64 @@ func (w world) subscriptions(m *findings, d *deployment.Deployment, read map[str
 	}
 }
 
-// grants holds who may publish against who is told a topic, and who may make tasks against
-// who is told where.
+// grants holds what a function is told of against what it may do with it: who is told a
+// topic may publish to it, who is told where tasks go may make them, and nobody else may.
 func (w world) grants(m *findings, d *deployment.Deployment) {
-	want, got := map[string]bool{}, map[string]bool{}
+	told := map[string]map[string]bool{}
+	tell := func(of, function string) {
+		if told[of] == nil {
+			told[of] = map[string]bool{}
+		}
+		told[of][function] = true
+	}
 	for name, given := range d.Given {
 		for variable, value := range given.Variables {
-			if strings.HasSuffix(variable, "_TOPIC") {
-				want[name+" "+value] = true
+			switch {
+			case strings.HasSuffix(variable, "_TOPIC"):
+				tell("google_pubsub_topic_iam_member roles/pubsub.publisher "+value, name)
+			case strings.HasSuffix(variable, "_URL") && variable != "DATABASE_URL":
+				for _, queue := range w.queuesOf(d, value) {
+					tell("google_cloud_tasks_queue_iam_member roles/cloudtasks.enqueuer "+queue, name)
+				}
+			case variable == "TASKS_SERVICE_ACCOUNT":
+				tell("google_service_account_iam_member roles/iam.serviceAccountUser", name)
+			case variable == "WEBHOOK_KMS_KEY":
+				tell("google_kms_crypto_key_iam_member roles/cloudkms", name)
+			case variable == "AUDIT_SEALS":
+				tell("google_storage_bucket_iam_member roles/storage", name)
+			case variable == "CONTROL_PROJECT":
+				tell("google_project_iam_member roles/datastore", name)
 			}
 		}
 	}
-	for _, g := range m.resources(d, "google_pubsub_topic_iam_member") {
-		for name, member := range d.Members {
-			if g.Text("member") == member && g.Text("role") == "roles/pubsub.publisher" {
-				got[name+" "+strings.TrimSuffix(strings.TrimPrefix(g.Text("topic"), "google_pubsub_topic."), ".id")] = true
+	for of, functions := range told {
+		kind, rest, _ := strings.Cut(of, " ")
+		role, on, _ := strings.Cut(rest, " ")
+		granted := map[string]bool{}
+		for _, g := range m.resources(d, kind) {
+			if !strings.HasPrefix(g.Text("role"), role) || on != "" && on != g.Text("topic")+g.Text("name") {
+				continue
+			}
+			for name, member := range d.Members {
+				if _, is := d.Functions[name]; is && g.Text("member") == member {
+					granted[name] = true
+				}
+			}
+		}
+		m.same("who is told (-) and who may (+): "+of, names(functions), names(granted))
+	}
+}
+
+// queuesOf are the queues of the function at an address.
+func (w world) queuesOf(d *deployment.Deployment, url string) (all []string) {
+	for name, f := range d.Functions {
+		for _, queue := range names(d.Queues) {
+			if d.URLs[name] == url && matches(f.Queue, queue) {
+				all = append(all, queue)
 			}
 		}
 	}
-	m.same("who is told a topic (-) and who may publish to it (+)", names(want), names(got))
+	return all
 }
 
 func (m *findings) resources(d *deployment.Deployment, kind string) []deployment.Instance {
