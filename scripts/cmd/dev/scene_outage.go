@@ -46,7 +46,7 @@ func (s *story) tellOutage(ctx context.Context) {
 		s.amiss("outage", err)
 		return
 	}
-	s.wait(ctx, 4*time.Minute, slices.Repeat([]string{"payment.authorized"}, len(waiting))...)
+	s.wait(ctx, 6*time.Minute, slices.Repeat([]string{"payment.authorized"}, len(waiting))...)
 	done := 0
 	for _, id := range waiting {
 		if len(s.stack.EffectsOf(id)) == 1 {
