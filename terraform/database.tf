@@ -127,12 +127,14 @@ resource "google_sql_database" "tollgate" {
 # ---- who logs in
 
 locals {
-  # A service account's name in the database is its address without the end.
+  # A service account's name in the database is its address without the end. run-migrate works as the role that it is a
+  # member of: the right to make roles is an attribute, which members don't inherit
+  # (https://www.postgresql.org/docs/17/role-membership.html), and that role then owns the tables.
   database_users = { for name in concat(keys(local.functions), ["migrate", "ops"]) : name => "run-${name}@${var.project}.iam" }
 
   database_urls = {
     for name, user in local.database_users :
-    name => "postgres://${urlencode(user)}@${google_sql_database_instance.tollgate.private_ip_address}:5432/${google_sql_database.tollgate.name}?sslmode=verify-ca"
+    name => "postgres://${urlencode(user)}@${google_sql_database_instance.tollgate.private_ip_address}:5432/${google_sql_database.tollgate.name}?sslmode=verify-ca${name == "migrate" ? "&role=cloudsqlsuperuser" : ""}"
   }
 
   database_variables = {

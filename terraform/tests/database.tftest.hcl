@@ -127,6 +127,10 @@ run "address" {
   }
 
   assert {
+    condition     = endswith(local.database_urls["migrate"], "?sslmode=verify-ca&role=cloudsqlsuperuser") && length([for url in values(local.database_urls) : url if strcontains(url, "role=")]) == 1
+    error_message = "Only migrations work as the owner of the tables."
+  }
+  assert {
     condition     = local.database_urls["createpayment"] == "postgres://run-createpayment%40tollgate-test.iam@${google_sql_database_instance.tollgate.private_ip_address}:5432/tollgate?sslmode=verify-ca"
     error_message = "The database's URL is ${local.database_urls["createpayment"]}."
   }
