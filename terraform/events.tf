@@ -73,7 +73,7 @@ resource "google_pubsub_subscription" "push" {
   }
 
   # Else the first messages would spend their attempts on a function that is not there.
-  depends_on = [module.function]
+  depends_on = [module.function, google_service_account_iam_member.pubsub_pushes]
 }
 
 resource "google_pubsub_topic" "dead" {
@@ -109,6 +109,17 @@ resource "google_project_service_identity" "pubsub" {
   service = "pubsub.googleapis.com"
 
   depends_on = [google_project_service.api]
+}
+
+# An agent that was asked for gets none of the roles that Google gives one by itself
+# (https://docs.cloud.google.com/iam/docs/create-service-agents), and each push bears a token
+# that it makes in the name of the caller.
+resource "google_service_account_iam_member" "pubsub_pushes" {
+  service_account_id = google_service_account.caller["pubsub"].name
+  role               = "roles/iam.serviceAccountTokenCreator"
+  member             = local.pubsub_agent
+
+  depends_on = [google_project_service_identity.pubsub]
 }
 
 resource "google_pubsub_topic_iam_member" "dead_letter_publisher" {

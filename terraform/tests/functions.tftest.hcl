@@ -233,6 +233,10 @@ run "production" {
     error_message = "What could not be delivered is lost: no dead-letter topic, or none with a subscription."
   }
   assert {
+    condition     = google_service_account_iam_member.pubsub_pushes.member == "serviceAccount:service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com" && google_service_account_iam_member.pubsub_pushes.role == "roles/iam.serviceAccountTokenCreator"
+    error_message = "Pub/Sub may not make the tokens of its pushes."
+  }
+  assert {
     condition     = toset(keys(google_pubsub_subscription_iam_member.dead_letter_subscriber)) == toset(keys(google_pubsub_subscription.push)) && alltrue([for t in local.topics : google_pubsub_topic_iam_member.dead_letter_publisher[t].member == "serviceAccount:service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com"])
     error_message = "Pub/Sub may not move what could not be delivered."
   }
