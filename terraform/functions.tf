@@ -179,7 +179,8 @@ module "function" {
   deletion_protection = var.deletion_protection
 
   # Cloud Run waits until the first instance is ready, and that takes a login.
-  depends_on = [google_sql_user.login, google_project_iam_member.database_login]
+  # A revision whose secrets can't be read is refused.
+  depends_on = [google_sql_user.login, google_project_iam_member.database_login, google_secret_manager_secret_iam_member.reader]
 }
 
 variable "readiness_probes" {

@@ -1,5 +1,5 @@
 # Who is who. What each may do stands beside what it may do it with: topics in events.tf,
-# queues in tasks.tf, secrets in modules/function, and so on. Nobody has a role on the whole
+# queues in tasks.tf, secrets in secrets.tf, and so on. Nobody has a role on the whole
 # project that can be had on one thing in it.
 
 # The identities with which things run: one for each function, and one for each job that is

@@ -98,6 +98,18 @@ resource "google_secret_manager_secret" "secret" {
   depends_on = [google_project_service.api]
 }
 
+# Each function may read what it is given. It may before there is an image of it: a right takes some minutes until it holds
+# everywhere, and Cloud Run refuses a revision whose secrets can't be read.
+resource "google_secret_manager_secret_iam_member" "reader" {
+  for_each = merge([
+    for name, given in local.given_secrets : { for variable, s in given : "${name} ${variable}" => { function = name, secret = s.secret } }
+  ]...)
+
+  secret_id = each.value.secret
+  role      = "roles/secretmanager.secretAccessor"
+  member    = local.members[each.value.function]
+}
+
 output "secrets" {
   description = "The secrets that the functions get: each needs a value, and its version in secret_versions."
   value       = local.needed_secrets

@@ -131,7 +131,7 @@ run "production" {
   assert {
     condition = {
       for secret in ["stripe-secret-key", "paypal-client-secret", "gocardless-access-token", "stripe-webhook-secrets", "gocardless-webhook-secrets"] :
-      secret => join(" ", sort([for name, f in module.function : name if contains(f.secrets, secret)]))
+      secret => join(" ", sort([for name, member in local.members : name if contains([for r in google_secret_manager_secret_iam_member.reader : r.member if r.secret_id == secret], member)]))
       } == {
       stripe-secret-key          = "applywebhook cancelpayment capturepayment createpayment reconcile refundpayment resumepayment"
       paypal-client-secret       = "applywebhook cancelpayment capturepayment createpayment reconcile refundpayment resumepayment"
@@ -142,7 +142,7 @@ run "production" {
     error_message = "A function may read a secret that it does not use, or may not read one that it does."
   }
   assert {
-    condition     = alltrue([for f in module.function : f.secrets == toset([for e in f.service.template[0].containers[0].env : e.value_source[0].secret_key_ref[0].secret if length(e.value_source) == 1])])
+    condition     = alltrue([for name, f in module.function : toset([for r in google_secret_manager_secret_iam_member.reader : r.secret_id if r.member == local.members[name]]) == toset([for e in f.service.template[0].containers[0].env : e.value_source[0].secret_key_ref[0].secret if length(e.value_source) == 1])])
     error_message = "A function may read other secrets than it gets."
   }
   assert {

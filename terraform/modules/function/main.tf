@@ -1,6 +1,5 @@
 # One function: a Cloud Run service from an image that Google's function buildpack made,
-# who may call it, and the secrets that it may read. What it may do beside that is granted
-# to its service account where the things are.
+# and who may call it. What it may do is granted to its service account where the things are.
 #
 # It is no google_cloudfunctions2_function, which is the same product by another API: that
 # one has no probes, no CPU boost and no shares of traffic, and builds on every change.
@@ -108,9 +107,6 @@ resource "google_cloud_run_v2_service" "service" {
     # name whoever touched the service last.
     ignore_changes = [traffic, client, client_version]
   }
-
-  # A revision whose secrets can't be read is refused.
-  depends_on = [google_secret_manager_secret_iam_member.reader]
 }
 
 # Service accounts alone, and of them these alone.
@@ -121,12 +117,4 @@ resource "google_cloud_run_v2_service_iam_member" "invoker" {
   location = var.region
   role     = "roles/run.invoker"
   member   = "serviceAccount:${each.value}"
-}
-
-resource "google_secret_manager_secret_iam_member" "reader" {
-  for_each = var.secrets
-
-  secret_id = each.value.secret
-  role      = "roles/secretmanager.secretAccessor"
-  member    = "serviceAccount:${var.service_account}"
 }

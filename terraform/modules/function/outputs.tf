@@ -7,8 +7,3 @@ output "invokers" {
   description = "Who may call it."
   value       = toset([for i in google_cloud_run_v2_service_iam_member.invoker : i.member])
 }
-
-output "secrets" {
-  description = "The secrets that it may read."
-  value       = toset([for r in google_secret_manager_secret_iam_member.reader : r.secret_id])
-}
