@@ -252,3 +252,8 @@ resource "google_cloudbuild_trigger" "release" {
     }
   }
 }
+
+output "pipeline_variables" {
+  description = "_VARIABLES of a release that is started by hand (gcloud builds submit), so that it plans with what terraform was applied with."
+  value       = base64encode(jsonencode(local.pipeline_variables))
+}

@@ -216,12 +216,15 @@ func (p *place) initialized(args []string) error {
 }
 
 func (p *place) output(a ask) (string, error) {
-	switch name := a.Args[len(a.Args)-1]; name {
-	case "api_url":
-		return p.stack.GatewayURL, nil
-	default:
-		return a.Output, nil
+	name := a.Args[len(a.Args)-1]
+	said := strings.TrimSpace(a.Output)
+	if said == "" || strings.Contains(said, "null") || name == "provider_webhooks" && !strings.Contains(said, "/v1/provider-webhooks/") {
+		return "", fmt.Errorf("terraform says of %s no more than %q", name, said)
 	}
+	if name == "api_url" {
+		return p.stack.GatewayURL, nil
+	}
+	return a.Output, nil
 }
 
 // deploy brings what Cloud Run has in line with terraform's state.
