@@ -62,7 +62,7 @@ func review(text []byte) (changed int, err error) {
 		}
 	}
 	if len(problems) > 0 {
-		problems = append(problems, errors.New("this is more than a release changes: somebody who may has to apply it first (terraform/README.md, “Upgrade”)"))
+		problems = append(problems, errors.New("this is more than a release changes: somebody who may has to apply it first (terraform/README.md, “Releasing”)"))
 	}
 	return changed, errors.Join(problems...)
 }
