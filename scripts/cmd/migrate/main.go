@@ -103,8 +103,15 @@ func connectable(ctx context.Context, c postgres.Config, out io.Writer) (*pgx.Co
 	if err != nil {
 		return nil, err
 	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	_, _ = fmt.Fprintf(out, "database %s at %s:%d\n", database.Database, database.Host, database.Port)
-	return database, conn.Close(ctx)
+	var user string
+	var makesRoles bool
+	err = conn.QueryRow(ctx, `SELECT rolname, rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user`).Scan(&user, &makesRoles)
+	if err == nil && !makesRoles {
+		err = fmt.Errorf("%s may not create roles: name one that may in the URL, and that %[1]s is a member of (?role=NAME)", user)
+	}
+	return database, err
 }
 
 func apply(ctx context.Context, database *pgx.ConnConfig, out io.Writer) error {

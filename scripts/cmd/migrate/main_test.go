@@ -80,6 +80,16 @@ func TestLoginsGetTheirRoles(t *testing.T) {
 	}
 }
 
+// An account that is only a member of one that may create roles says so in its URL.
+func TestWhoMayNotCreateRolesIsTold(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Login(t, pgtest.New(t), "tollgate_operator")
+	err := run(t.Context(), []string{"--database-url", url}, config.Map(nil), &bytes.Buffer{})
+	if err == nil || !strings.Contains(err.Error(), "?role=NAME") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestErrorsNameTheFixAndKeepThePassword(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

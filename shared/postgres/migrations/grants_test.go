@@ -248,3 +248,35 @@ func union(a, b claims) claims {
 	all.add(b)
 	return all
 }
+
+// A right that is missing, and one that is too much, are found, whatever they are for.
+func TestWrongRightsAreFound(t *testing.T) {
+	t.Parallel()
+	p, r := source(t), newReader(t, pgtest.New(t))
+	needs := needed(t, p, r, "functions/settle")
+	for change, correction := range map[string]string{
+		``: ``,
+		`REVOKE INSERT ON events FROM tollgate_settle`:                     `GRANT INSERT ON events TO tollgate_settle;`,
+		`GRANT DELETE ON events TO tollgate_settle`:                        "REVOKE INSERT, DELETE ON events FROM tollgate_settle;\nGRANT INSERT ON events TO tollgate_settle;",
+		`GRANT SELECT ON api_keys TO tollgate_settle`:                      `REVOKE SELECT ON api_keys FROM tollgate_settle;`,
+		`GRANT SELECT (merchant_id) ON personal_data TO tollgate_settle`:   "REVOKE SELECT (data, id, merchant_id) ON personal_data FROM tollgate_settle;\nGRANT SELECT (data, id) ON personal_data TO tollgate_settle;",
+		`GRANT UPDATE (number) ON settlement_lines TO tollgate_settle`:     "REVOKE SELECT, INSERT, UPDATE (number), DELETE ON settlement_lines FROM tollgate_settle;\nGRANT SELECT, INSERT, DELETE ON settlement_lines TO tollgate_settle;",
+		`REVOKE UPDATE (status) ON transactions FROM tollgate_settle`:      "REVOKE SELECT, UPDATE (event_sequence, previous_status, updated_at, version) ON transactions FROM tollgate_settle;\nGRANT SELECT, UPDATE (event_sequence, previous_status, status, updated_at, version) ON transactions TO tollgate_settle;",
+		`GRANT SELECT ON transaction_audit_log_default TO tollgate_settle`: `REVOKE SELECT ON transaction_audit_log_default FROM tollgate_settle;`,
+	} {
+		tx, err := r.conn.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.Exec(t.Context(), change); err != nil {
+			t.Fatal(err)
+		}
+		has := granted(t, r.conn, "tollgate_settle")
+		if got := r.correction("tollgate_settle", rights(r, needs, has), has); got != correction {
+			t.Errorf("after %s:\n%s\nwant\n%s", change, got, correction)
+		}
+		if err := tx.Rollback(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

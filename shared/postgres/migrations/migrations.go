@@ -5,6 +5,10 @@
 // A migration has to leave the release before it working, since functions of
 // both run while a deployment rolls. The package is never linked into a
 // function: scripts/migrate applies it, and so do the test and local servers.
+//
+// It owns the roles too: tollgate_ and the name of a function, or operator, with
+// the rights that its statements need. Grant gives them to who logs in. The
+// database's owner needs no more than to own it and to make roles.
 package migrations
 
 import (
