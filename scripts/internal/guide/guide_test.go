@@ -4,10 +4,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/tollgate/tollgate/shared/local/deployment"
 )
 
 func guide(t *testing.T) []block {
@@ -63,6 +66,43 @@ func TestTheGuideCallsWhatThereIs(t *testing.T) {
 			if !shellsOwn[program] && !common[program] && !strings.Contains(string(text), "`"+program+"`") {
 				t.Errorf("line %d: %s is not among what the guide says is needed", b.line, program)
 			}
+		}
+	}
+}
+
+// Whatever the guide asks of terraform, terraform/ has: variables, outputs, targets, files.
+func TestTerraformHasWhatTheGuideAsksFor(t *testing.T) {
+	t.Parallel()
+	m, err := deployment.Read(os.DirFS("../../.."), "terraform", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join("../../..", readme))
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := map[string]int{}
+	for _, c := range []struct {
+		form *regexp.Regexp
+		has  func(name string) bool
+	}{
+		{regexp.MustCompile(`TF_VAR_(\w+)`), func(name string) bool { return slices.Contains(m.Variables(), name) }},
+		{regexp.MustCompile(` -var (\w+)=`), func(name string) bool { return slices.Contains(m.Variables(), name) }},
+		{regexp.MustCompile(`terraform output (?:-raw )?(\w+)`), func(name string) bool { return slices.Contains(m.Outputs(), name) }},
+		{regexp.MustCompile(`-target=([\w.]+)`), m.Has},
+		{regexp.MustCompile(`environments/\$ENVIRONMENT\.([\w.]+)`), func(name string) bool {
+			found, err := filepath.Glob("../../../terraform/environments/*." + name)
+			return err == nil && len(found) == 3
+		}},
+	} {
+		for _, found := range c.form.FindAllStringSubmatch(string(text), -1) {
+			asked[c.form.String()]++
+			if !c.has(found[1]) {
+				t.Errorf("the guide has %s, and terraform has not", strings.TrimSpace(found[0]))
+			}
+		}
+		if asked[c.form.String()] == 0 {
+			t.Errorf("the guide has nothing like %s", c.form)
 		}
 	}
 }

@@ -159,8 +159,11 @@ func TestInstances(t *testing.T) {
 	if diff := cmp.Diff([]string{"addresses"}, m.Outputs()); diff != "" {
 		t.Errorf("outputs (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"example_address", "example_reader", "example_topic"}, m.Kinds()); diff != "" {
-		t.Errorf("kinds (-want +got):\n%s", diff)
+	if !m.Has("example_topic.events") || !m.Has("module.part") || m.Has("example_topic.others") {
+		t.Error("it is not known which blocks there are")
+	}
+	if diff := cmp.Diff([]string{"environment", "limits", "unset", "wanted"}, m.Variables()); diff != "" {
+		t.Errorf("variables (-want +got):\n%s", diff)
 	}
 }
 

@@ -260,18 +260,9 @@ func (m *Module) instances(prefix string) ([]Instance, error) {
 	return all, nil
 }
 
-// Kinds lists the types of resources that there are.
-func (m *Module) Kinds() []string {
-	var kinds []string
-	for _, b := range m.blocks {
-		if b.kind == "resource" {
-			kind, _, _ := strings.Cut(b.address, ".")
-			kinds = append(kinds, kind)
-		}
-	}
-	slices.Sort(kinds)
-	return slices.Compact(kinds)
-}
+// Has reports whether there is a block of the address, such as "google_pubsub_topic.events"
+// or "module.function", whether or not it has instances.
+func (m *Module) Has(address string) bool { return m.blocks[address] != nil }
 
 func (m *Module) body(body *hclsyntax.Body, s scope) map[string]any {
 	values := map[string]any{}

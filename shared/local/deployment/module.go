@@ -254,10 +254,7 @@ func (m *Module) open(e hclsyntax.Expression) {
 }
 
 // Outputs lists the names of what the module says in the end.
-func (m *Module) Outputs() []string {
-	slices.Sort(m.outputs)
-	return m.outputs
-}
+func (m *Module) Outputs() []string { return slices.Sorted(slices.Values(m.outputs)) }
 
 // Variables lists the variables that there are.
 func (m *Module) Variables() []string { return slices.Sorted(maps.Keys(m.vars)) }
