@@ -142,7 +142,7 @@ func TestAnAPIThatIsAway(t *testing.T) {
 		r.load(600)
 		r.released()
 		r.clock.waited = func(time.Time) {
-			if strings.Contains(r.Traffic("getpayment"), "50 canary") {
+			if r.all("50 canary") {
 				r.Fail(away("ListTimeSeries"))
 			}
 		}
@@ -155,7 +155,7 @@ func TestAnAPIThatIsAway(t *testing.T) {
 		r.load(600)
 		r.released()
 		r.clock.waited = func(time.Time) {
-			if strings.Contains(r.Traffic("getpayment"), "50 canary") {
+			if r.all("50 canary") {
 				r.Fail(away("UpdateService", "GetService"))
 			}
 		}
@@ -195,7 +195,7 @@ func TestAnInterruptRollsBack(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	r.clock.waited = func(time.Time) {
-		if strings.Contains(r.Traffic("getpayment"), "50 canary") {
+		if r.all("50 canary") {
 			cancel()
 		}
 	}
@@ -235,7 +235,7 @@ func TestACanaryThatWasCutOffGoesOn(t *testing.T) {
 	r := newRig(t)
 	r.load(600)
 	r.released()
-	r.killed(func() bool { return strings.Contains(r.Traffic("getpayment"), "50 canary") }, "canary")
+	r.killed(func() bool { return r.all("50 canary") }, "canary")
 	r.is("N-1 50 stable, N-2 50 canary")
 	r.refused([]string{"another rollout is under way"}, "pin")
 	r.refused([]string{"has 50 % of the requests"}, "promote")

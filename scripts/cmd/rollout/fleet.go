@@ -120,21 +120,29 @@ func (s *session) write(ctx context.Context, service *runpb.Service, want split)
 	if err != nil {
 		return err
 	}
-	return s.finish(ctx, func(ctx context.Context) (bool, error) {
+	return s.finish(ctx, moveTime, func(ctx context.Context) (bool, error) {
 		_, err := op.Poll(ctx)
 		return op.Done(), err
 	})
 }
 
-// pollEvery is how often a long-running operation is asked for.
-const pollEvery = 2 * time.Second
+const (
+	// pollEvery is how often a long-running operation is asked for.
+	pollEvery = 2 * time.Second
+	// moveTime is how long Cloud Run may take to move requests. It takes seconds.
+	moveTime = 10 * time.Minute
+)
 
 // finish waits until a long-running operation is done.
-func (s *session) finish(ctx context.Context, poll func(context.Context) (done bool, err error)) error {
+func (s *session) finish(ctx context.Context, within time.Duration, poll func(context.Context) (done bool, err error)) error {
+	deadline := s.clock.Now().Add(within)
 	for {
 		done, err := poll(ctx)
 		if err != nil || done {
 			return err
+		}
+		if s.clock.Now().After(deadline) {
+			return fmt.Errorf("not done after %s", within)
 		}
 		if err := s.clock.Wait(ctx, pollEvery); err != nil {
 			return err

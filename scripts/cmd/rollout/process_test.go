@@ -42,13 +42,7 @@ func (r *rig) shifted() <-chan struct{} {
 	all := make(chan struct{})
 	go func() {
 		for tick := time.NewTicker(5 * time.Millisecond); ; <-tick.C {
-			n := 0
-			for _, name := range rigFunctions {
-				if strings.HasSuffix(r.Traffic(name), " 5 canary") {
-					n++
-				}
-			}
-			if n == len(rigFunctions) || r.Context().Err() != nil {
+			if r.all(" 5 canary") || r.Context().Err() != nil {
 				tick.Stop()
 				close(all)
 				return

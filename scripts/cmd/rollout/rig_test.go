@@ -146,6 +146,11 @@ func (r *rig) has(name, want string) {
 	}
 }
 
+// all reports whether the traffic of all functions has come to this.
+func (r *rig) all(has string) bool {
+	return !slices.ContainsFunc(rigFunctions, func(name string) bool { return !strings.Contains(r.Traffic(name), has) })
+}
+
 // writes counts the changes of traffic so far.
 func (r *rig) writes() (n int) {
 	for _, call := range r.Calls() {

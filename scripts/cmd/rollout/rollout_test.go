@@ -76,6 +76,15 @@ func TestWhatIsUnchangedStays(t *testing.T) {
 	r.has("getpayment", "N-2 100 stable")
 }
 
+// An operation that never ends is not waited for without end.
+func TestAnOperationThatIsStuck(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.deploy(2)
+	r.Stuck(true)
+	r.refused([]string{"getpayment: not done after 10m", "not every function is back"}, "smoke")
+}
+
 // A rollback that is given twice writes once.
 func TestRollbackTwice(t *testing.T) {
 	t.Parallel()
@@ -138,13 +147,33 @@ func TestTwoWriters(t *testing.T) {
 	r.load(600)
 	r.released()
 	r.clock.waited = func(time.Time) { // another operator, meanwhile
-		if strings.Contains(r.Traffic("getpayment"), "50 canary") {
+		if r.all("50 canary") {
 			r.Shift("getpayment", target(stableTag, "getpayment-1", 100))
 		}
 	}
 	r.refused([]string{"getpayment: the canary is gone", "rolled back"}, "canary")
 	r.clock.waited = nil
 	r.is("N-1 100 stable")
+}
+
+// Who rolls back between two steps is not overruled by the next.
+func TestARollbackBetweenTwoSteps(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.load(600)
+	r.released()
+	last := r.clock.Now().Add(settling + 10*time.Minute + lag) // when the first step is judged for good
+	r.Fail(func(call, _ string) error {
+		if call == "ListTimeSeries" && !r.clock.Now().Before(last) {
+			r.Shift("getpayment", target(stableTag, "getpayment-1", 100))
+		}
+		return nil
+	})
+	r.refused([]string{"getpayment: the canary is gone", "rolled back"}, "canary", "--soak", "10m")
+	r.is("N-1 100 stable")
+	if more := r.clock.Now().Sub(last); more > judgedEvery {
+		t.Errorf("it was found out %s later", more)
+	}
 }
 
 // Traffic that somebody shared by hand is not guessed at. One revision with all of it is
@@ -183,10 +212,25 @@ func TestMigrate(t *testing.T) {
 	if n := r.Runs("migrate"); n != 1 {
 		t.Errorf("it ran %d times", n)
 	}
+	var polls atomic.Int64
+	r.Fail(func(call, _ string) error { // its state can't be had for a while, and it is not run again for that
+		if call == "GetOperation" && polls.Add(1) < 4 {
+			return status.Error(codes.Unavailable, "away")
+		}
+		return nil
+	})
+	r.must("migrate")
+	if n := r.Runs("migrate"); n != 2 {
+		t.Errorf("it ran %d times", n)
+	}
+	r.Fail(away())
 	r.AddJob("migrate", false)
 	r.refused([]string{"job migrate failed", "no function has changed", "console.cloud.google.com/logs"}, "migrate")
 	r.Fail(away("GetOperation"))
 	r.refused([]string{"job migrate", "unavailable"}, "migrate")
+	r.Fail(away())
+	r.Stuck(true)
+	r.refused([]string{"job migrate", "not done after 1h5m"}, "migrate")
 }
 
 func TestMistakesInTheCommandLine(t *testing.T) {

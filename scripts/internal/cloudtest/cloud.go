@@ -45,6 +45,7 @@ type Cloud struct {
 	services   map[string]*service
 	jobs       map[string]*job
 	operations map[string]*operation
+	stuck      bool // what begins is never done
 	perMinute  map[string]int64
 	behaviours map[string]Behaviour    // by revision
 	handlers   map[string]http.Handler // by revision
@@ -88,8 +89,7 @@ func (c *Cloud) Close() {
 func (c *Cloud) Endpoint() string { return c.addr }
 
 // Fail makes calls fail. The function gets the method's name and the resource's short
-// name, such as UpdateService and createpayment, and returns the error, or nil. It must
-// not call the Cloud.
+// name, such as UpdateService and createpayment, and returns the error, or nil.
 func (c *Cloud) Fail(fails func(call, resource string) error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -108,9 +108,9 @@ func (c *Cloud) intercept(ctx context.Context, request any, info *grpc.UnaryServ
 	call, resource := path(info.FullMethod), path(resourceOf(request))
 	c.mu.Lock()
 	c.calls = append(c.calls, call+" "+resource)
-	err := c.fails(call, resource)
+	fails := c.fails
 	c.mu.Unlock()
-	if err != nil {
+	if err := fails(call, resource); err != nil {
 		return nil, err
 	}
 	return handle(ctx, request)

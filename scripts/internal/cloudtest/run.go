@@ -201,17 +201,18 @@ type operation struct {
 	name   string
 	result proto.Message
 	asked  int
+	stuck  bool
 }
 
 func (c *Cloud) begin(result proto.Message) (*longrunningpb.Operation, error) {
-	o := &operation{name: parent("operations", strconv.Itoa(len(c.operations)+1)), result: result}
+	o := &operation{name: parent("operations", strconv.Itoa(len(c.operations)+1)), result: result, stuck: c.stuck}
 	c.operations[o.name] = o
 	return o.state()
 }
 
 func (o *operation) state() (*longrunningpb.Operation, error) {
 	state := &longrunningpb.Operation{Name: o.name}
-	if o.asked > 1 {
+	if o.asked > 1 && !o.stuck {
 		packed, err := anypb.New(o.result)
 		if err != nil {
 			return nil, err
@@ -219,6 +220,13 @@ func (o *operation) state() (*longrunningpb.Operation, error) {
 		state.Done, state.Result = true, &longrunningpb.Operation_Response{Response: packed}
 	}
 	return state, nil
+}
+
+// Stuck makes the operations that begin from now on go on for ever, or not any more.
+func (c *Cloud) Stuck(stuck bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stuck = stuck
 }
 
 type operations struct {
