@@ -45,9 +45,11 @@ func TestEveryFunctionStartsWithWhatTerraformGivesIt(t *testing.T) {
 			if environ["WEBHOOK_KMS_KEY"] != "" { // the cloud gives it its name
 				environ["WEBHOOK_KMS_KEY"] = "projects/p/locations/l/keyRings/r/cryptoKeys/k"
 			}
-			if _, err := f.build(t.Context(), testEnv(config.Map(environ))); err != nil {
+			env := testEnv(config.Map(environ))
+			if _, err := f.build(t.Context(), env); err != nil {
 				t.Errorf("%s, %s: %v", environment, f.name, err)
 			}
+			env.Lifecycle.Close(t.Context(), env.Log)
 		}
 	}
 }

@@ -220,11 +220,13 @@ var asks = sync.OnceValues(func() (map[string][]string, error) {
 		}
 		given := f.variables(c)
 		asked := map[string]bool{}
-		_, err := f.build(context.Background(), testEnv(func(name string) (string, bool) {
+		env := testEnv(func(name string) (string, bool) {
 			asked[name] = true
 			value, ok := given[name]
 			return value, ok
-		}))
+		})
+		_, err := f.build(context.Background(), env)
+		env.Lifecycle.Close(context.Background(), env.Log)
 		if err != nil {
 			return nil, err
 		}
