@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tollgate/tollgate/scripts/cmd/package/trial"
@@ -68,7 +71,7 @@ func TestEverythingThatIsDeployed(t *testing.T) {
 		}
 		t.Run("only when it is configured", func(t *testing.T) { t.Parallel(); withoutConfiguration(t, programs) })
 		t.Run("as the functions of a deployment", func(t *testing.T) { t.Parallel(); asDeployment(t, programs) })
-		t.Run("as jobs", func(t *testing.T) { t.Parallel(); asJobs(t, programs) })
+		t.Run("as the job before them", func(t *testing.T) { t.Parallel(); migrates(t, programs) })
 	})
 }
 
@@ -113,7 +116,9 @@ func asDeployment(t *testing.T, programs []built) {
 			d.place(b)
 		}
 	}
-	d.live()
+	d.ownLogins()
+	paymentID := d.live()
+	d.operate(programs, paymentID)
 	for name := range d.running {
 		ok := 0
 		for status, times := range d.Answers(name) {
@@ -159,6 +164,75 @@ func (d *deployment) place(b built) {
 			d.t.Errorf("%s: its %s probe was answered %d %s, %v", b.name, probe, status, body, err)
 		}
 	}
+	d.refuses(b.name, p)
+}
+
+// refuses looks at what the function says to who is nobody: a problem that names the
+// request, and neither what it does nor why not.
+func (d *deployment) refuses(name string, p *trial.Program) {
+	d.t.Helper()
+	method, path, _ := strings.Cut(cmp.Or(gates[name], "POST /"), " ")
+	req, err := http.NewRequestWithContext(d.t.Context(), method, p.URL+path, strings.NewReader(`{}`))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	var problem struct {
+		Status int
+		Code   string
+	}
+	want := "unauthenticated"
+	if name == "ingestwebhook" { // providers have no credentials, and sign what they say
+		want = "signature_invalid"
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&problem); err != nil || resp.StatusCode != problem.Status || problem.Code != want {
+		d.t.Errorf("%s answered a stranger %s, %+v, %v", name, resp.Status, problem, err)
+	}
+	if kind, given := resp.Header.Get("Content-Type"), resp.Header.Get("Request-Id"); kind != "application/problem+json" || !strings.HasPrefix(given, "req_") {
+		d.t.Errorf("%s answered a stranger as %s, Request-Id %q", name, kind, given)
+	}
+}
+
+// gates are requests that get as far as a function's gate; functions that no merchant
+// calls have it at every path.
+var gates = map[string]string{
+	"createpayment": "POST /v1/payments", "getpayment": "GET /v1/payments/pay_1", "listpayments": "GET /v1/payments",
+	"capturepayment": "POST /v1/payments/pay_1/capture", "cancelpayment": "POST /v1/payments/pay_1/cancel",
+	"refundpayment": "POST /v1/payments/pay_1/refund", "webhookadmin": "GET /v1/webhook-endpoints",
+	"listdisputes": "GET /v1/disputes", "listsettlements": "GET /v1/settlements", "ingestwebhook": "POST /v1/provider-webhooks/stripe",
+}
+
+// ownLogins looks at who the programs are to the database: each a user of its own.
+func (d *deployment) ownLogins() {
+	d.t.Helper()
+	rows, err := d.DB.Query(d.t.Context(), `SELECT DISTINCT usename FROM pg_stat_activity WHERE datname = current_database()`)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	users, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	for name := range d.running {
+		if !slices.ContainsFunc(users, func(u string) bool { return strings.HasPrefix(u, "run-"+name+"@") }) {
+			d.t.Errorf("%s is not at the database as itself; there are %q", name, users)
+		}
+	}
+}
+
+// operate runs the operators' command as a job does: with variables and arguments, far
+// from the repository.
+func (d *deployment) operate(programs []built, paymentID string) {
+	d.t.Helper()
+	said, err := trial.Run(d.t.Context(), program(programs, "ops"), map[string]string{"DATABASE_URL": d.OperatorURL}, "payments", "show", paymentID)
+	if err != nil || !strings.Contains(said, "CAPTURED") {
+		d.t.Errorf("ops: %v\n%s", err, said)
+	}
 }
 
 // end tells what the programs said if something went wrong.
@@ -182,8 +256,8 @@ type payment struct {
 }
 
 // live is a merchant's life in a few minutes: each function is called by whom it is
-// called in production.
-func (d *deployment) live() {
+// called in production. It returns the payment that was captured.
+func (d *deployment) live() (paymentID string) {
 	ctx, cancel := context.WithTimeout(d.t.Context(), 3*time.Minute)
 	defer cancel()
 	_, key, err := d.CreateMerchant(ctx, "Trial")
@@ -222,6 +296,7 @@ func (d *deployment) live() {
 		err := d.DB.QueryRow(ctx, `SELECT count(*) FROM webhook_events WHERE state NOT IN ('applied', 'ignored')`).Scan(&open)
 		return err == nil && open == 0
 	})
+	return p.ID
 }
 
 var card = map[string]any{"amount": 5000, "currency": "JPY", "payment_method": "pm_card_visa", "capture_method": "manual"}
@@ -284,19 +359,14 @@ func (m *merchant) take(a shop.Answer, err error, want int, path string) (p paym
 	return p
 }
 
-// asJobs runs the commands as Cloud Run runs jobs: with variables and arguments, far from
-// the repository.
-func asJobs(t *testing.T, programs []built) {
-	program := func(name string) string {
-		return programs[slices.IndexFunc(programs, func(b built) bool { return b.name == name })].program
-	}
-	database := map[string]string{"DATABASE_URL": pgtest.Empty(t)}
-	said, err := trial.Run(t.Context(), program("migrate"), database)
+func program(programs []built, name string) string {
+	return programs[slices.IndexFunc(programs, func(b built) bool { return b.name == name })].program
+}
+
+// migrates runs the migrations as a job does.
+func migrates(t *testing.T, programs []built) {
+	said, err := trial.Run(t.Context(), program(programs, "migrate"), map[string]string{"DATABASE_URL": pgtest.Empty(t)})
 	if err != nil || !strings.Contains(said, "applied "+newestMigration(t)) {
 		t.Errorf("migrate: %v\n%s", err, said)
-	}
-	said, err = trial.Run(t.Context(), program("ops"), database, "sagas", "list", "--json")
-	if err != nil {
-		t.Errorf("ops: %v\n%s", err, said)
 	}
 }
