@@ -156,14 +156,9 @@ const (
 	maxPause = 30 * time.Second
 )
 
-// persist calls an API again while it is away or somebody else's write comes first.
+// persist calls again while an API is away or somebody else's write comes first. It goes
+// by the session's clock; the clients' own retries, which go by another, are off.
 func (s *session) persist(ctx context.Context, call func(context.Context) error) error {
-	return s.retry(ctx, patience, call)
-}
-
-// retry goes by the session's clock. The clients' own retries, which go by another,
-// are off.
-func (s *session) retry(ctx context.Context, patience time.Duration, call func(context.Context) error) error {
 	deadline := s.clock.Now().Add(patience)
 	for pause := time.Second; ; pause = min(2*pause, maxPause) {
 		err := call(ctx)

@@ -12,6 +12,8 @@ import (
 
 	"cloud.google.com/go/iam/credentials/apiv1/credentialspb"
 	"cloud.google.com/go/run/apiv2/runpb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // A trial is one request to a new revision, and what it must answer.
@@ -130,7 +132,7 @@ func (s *session) try(ctx context.Context, f function, address string) error {
 		trials = append(trials[:len(trials):len(trials)], t)
 	}
 	for _, t := range trials {
-		if err := s.retry(ctx, trialPatience, func(ctx context.Context) error { return s.ask(ctx, address, token, t) }); err != nil {
+		if err := s.persist(ctx, func(ctx context.Context) error { return s.ask(ctx, address, token, t) }); err != nil {
 			return err
 		}
 	}
@@ -147,6 +149,9 @@ func (s *session) token(ctx context.Context, audience string) (string, error) {
 			Name: "projects/-/serviceAccounts/" + account, Audience: audience, IncludeEmail: true,
 		})
 		token = answer.GetToken()
+		if status.Code(err) == codes.PermissionDenied { // or not granted yet
+			return passingError{err}
+		}
 		return err
 	})
 	if err != nil {
@@ -155,16 +160,12 @@ func (s *session) token(ctx context.Context, audience string) (string, error) {
 	return token, nil
 }
 
-const (
-	// trialTime bounds one request, a cold start included.
-	trialTime = 30 * time.Second
-	// trialPatience is how long the right answer is waited for.
-	trialPatience = 2 * time.Minute
-)
+// trialTime bounds one request, a cold start included.
+const trialTime = 30 * time.Second
 
-// ask makes one request. A new tag's address takes a while to be known everywhere, and
-// until then the answer is Google's own 404, which is no problem document: that may
-// pass, as may a 5xx.
+// ask makes one request. A new tag's address takes a while to be known everywhere, and a
+// new grant some minutes to be in force: until then the answer is Google's own 404 or
+// 403, which is no problem document. That may pass, as may a 5xx.
 func (s *session) ask(ctx context.Context, address, token string, t trial) error {
 	ctx, cancel := context.WithTimeout(ctx, trialTime)
 	defer cancel()
@@ -195,7 +196,8 @@ func (s *session) ask(ctx context.Context, address, token string, t trial) error
 		return nil
 	}
 	err = fmt.Errorf("%s %s: %d, not %d: %s", t.method, t.path, answer.StatusCode, t.status, strings.TrimSpace(string(text)))
-	if answer.StatusCode >= 500 || answer.StatusCode == http.StatusNotFound && !ours {
+	early := answer.StatusCode == http.StatusNotFound || answer.StatusCode == http.StatusForbidden
+	if answer.StatusCode >= 500 || early && !ours {
 		return passingError{err}
 	}
 	return err

@@ -74,24 +74,33 @@ func TestSmokeFindsWhatIsWrong(t *testing.T) {
 	}
 }
 
-// An address that is not known everywhere yet is tried again.
-func TestSmokeWaitsForANewAddress(t *testing.T) {
+// A new address that is not known everywhere yet is tried again, and so is a new grant.
+func TestSmokeWaitsForWhatIsNew(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.deploy(2)
-	ready := r.clock.Now().Add(40 * time.Second)
-	r.Serve("getpayment-2", http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		switch {
-		case r.clock.Now().Before(ready):
-			http.Error(w, "Page not found", http.StatusNotFound)
-		case strings.HasPrefix(q.URL.Path, "/health/"):
-		default:
-			w.Header().Set("Content-Type", "application/problem+json")
-			w.WriteHeader(http.StatusUnauthorized)
-		}
-	}))
-	r.must("smoke")
-	r.is("N-1 100 stable, N-2 0 canary")
+	for _, early := range []int{http.StatusNotFound, http.StatusForbidden} {
+		r := newRig(t)
+		r.deploy(2)
+		granted := r.clock.Now().Add(time.Minute)
+		ready := granted.Add(2 * time.Minute)
+		r.Fail(func(call, _ string) error {
+			if call == "GenerateIdToken" && r.clock.Now().Before(granted) {
+				return status.Error(codes.PermissionDenied, "iam.serviceAccounts.getOpenIdToken is denied")
+			}
+			return nil
+		})
+		r.Serve("getpayment-2", http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+			switch {
+			case r.clock.Now().Before(ready):
+				http.Error(w, "Google's own words", early)
+			case strings.HasPrefix(q.URL.Path, "/health/"):
+			default:
+				w.Header().Set("Content-Type", "application/problem+json")
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+		}))
+		r.must("smoke")
+		r.is("N-1 100 stable, N-2 0 canary")
+	}
 }
 
 // A new function that fails is named as one that can't go back.
