@@ -1,8 +1,11 @@
 package main
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -211,6 +214,34 @@ func TestTheTreeSaysHowItIsBuilt(t *testing.T) {
 	}
 	if _, err := (target{}).describe("tip"); err == nil {
 		t.Error("a version that is none is taken")
+	}
+}
+
+func TestTheArchiveHasTheTree(t *testing.T) {
+	t.Parallel()
+	out := t.TempDir()
+	said := packaged(t, "migrate", "--zip", "--out", out)
+	path := filepath.Join(out, "migrate.zip")
+	if digest := fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(read(t, path)))); !strings.Contains(said, digest) {
+		t.Errorf("the archive is %s, and was said to be\n%s", digest, said)
+	}
+	archived, err := zip.OpenReader(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = archived.Close() }()
+	var all []string
+	for _, f := range archived.File {
+		all = append(all, f.Name)
+		if !f.Modified.Equal(settled) || f.Mode() != 0o644 {
+			t.Fatalf("%s has the time %s and the mode %s", f.Name, f.Modified, f.Mode())
+		}
+	}
+	if want := files(t, filepath.Join(out, "migrate")); !slices.Equal(all, want) {
+		t.Errorf("the archive has %d files, the tree %d", len(all), len(want))
+	}
+	if text, err := fs.ReadFile(archived, "project.toml"); err != nil || string(text) != read(t, out, "migrate", "project.toml") {
+		t.Errorf("project.toml is another in the archive: %v\n%s", err, text)
 	}
 }
 
