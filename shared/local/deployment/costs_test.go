@@ -141,6 +141,9 @@ func TestTheCostsAreOfWhatIsDeployed(t *testing.T) {
 		if waiting > 0 {
 			begins("instances that wait", waiting)
 			begins("NAT, for those instances", fixed)
+			begins("probes of that instance and of those that wait", 1+waiting, probes(t))
+		} else {
+			begins("probes of the instance that sweep keeps", 1, probes(t))
 		}
 		if rules := number(t, d, "google_compute_security_policy"); rules > 0 {
 			listed, _ := only(t, d, "google_compute_security_policy").At("rule").([]any)
@@ -166,6 +169,28 @@ func waitingInstances(t *testing.T, d *Deployment) (all, fixed float64) {
 		}
 	}
 	return all, fixed
+}
+
+// probes counts how often an instance is probed in a month.
+func probes(t *testing.T) (n float64) {
+	t.Helper()
+	given := map[string]any{"readiness_probe": true, "variables": map[string]string{}, "secrets": map[string]string{}, "invokers": map[string]string{}}
+	m, err := Read(os.DirFS("../../.."), "terraform/modules/function", given)
+	if err != nil {
+		t.Fatal(err)
+	}
+	services, err := m.Resources("google_cloud_run_v2_service")
+	if err != nil || len(services) != 1 {
+		t.Fatalf("%d services, %v", len(services), err)
+	}
+	for _, probe := range []string{"liveness_probe", "readiness_probe"} {
+		period, ok := services[0].At("template", 0, "containers", 0, probe, 0, "period_seconds").(int64)
+		if !ok {
+			t.Fatalf("there is no %s", probe)
+		}
+		n += 730 * 3600 / float64(period)
+	}
+	return n
 }
 
 func number(t *testing.T, d *Deployment, kind string) float64 {
