@@ -182,56 +182,25 @@ type DisputeFilter struct {
 	Cursor  string
 }
 
-// DisputePage is one page of disputes, newest first.
-type DisputePage struct {
-	Data       []DisputeView `json:"data"`
-	HasMore    bool          `json:"has_more"`
-	NextCursor *string       `json:"next_cursor"`
-}
-
 // ListDisputes reads a page of the merchant's disputes, newest first.
 func (s *Service) ListDisputes(ctx context.Context, merchant id.ID, f DisputeFilter) (DisputePage, error) {
 	after, err := f.check()
 	if err != nil {
 		return DisputePage{}, err
 	}
-	rows, err := s.Pool.Query(ctx, listDisputes, merchant, f.Status, f.Payment, after.at, after.id, f.Limit+1)
-	if err != nil {
-		return DisputePage{}, fault.Wrap(err, "list disputes")
-	}
-	found, err := pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[Dispute])
-	if err != nil {
-		return DisputePage{}, fault.Wrap(err, "list disputes")
-	}
-	page := DisputePage{Data: make([]DisputeView, 0, min(len(found), f.Limit))}
-	if len(found) > f.Limit {
-		found = found[:f.Limit]
-		last := found[f.Limit-1]
-		next := position{at: &last.CreatedAt, id: last.ID}.encode()
-		page.HasMore, page.NextCursor = true, &next
-	}
-	for _, p := range found {
-		page.Data = append(page.Data, p.View())
-	}
-	return page, nil
+	rows, _ := s.Pool.Query(ctx, listDisputes, merchant, f.Status, f.Payment, after.at, after.id, f.Limit+1) // collectPage returns the error
+	page, err := collectPage(rows, f.Limit, (*Dispute).position, (*Dispute).View)
+	return page, fault.Wrap(err, "list disputes")
 }
+
+func (p *Dispute) position() position { return position{at: &p.CreatedAt, id: p.ID} }
 
 func (f *DisputeFilter) check() (after position, err error) {
 	var bad problems
-	if f.Limit == 0 {
-		f.Limit = DefaultPage
-	}
-	if f.Limit < 1 || f.Limit > MaxPage {
-		bad.add("limit", "must be between 1 and %d", MaxPage)
-	}
+	after = bad.page(&f.Limit, f.Cursor)
 	for _, st := range f.Status {
 		if !slices.Contains(DisputeStatuses(), DisputeStatus(st)) {
 			bad.add("status", "%q is not a status of a dispute; send some of OPEN, WON, LOST", st)
-		}
-	}
-	if f.Cursor != "" {
-		if after, err = parsePosition(f.Cursor); err != nil {
-			bad.add("cursor", "is not a cursor of this list; send next_cursor of the page before, unchanged, or leave it out to begin")
 		}
 	}
 	return after, bad.fault()

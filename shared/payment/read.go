@@ -2,9 +2,6 @@ package payment
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -66,26 +63,10 @@ func (s *Service) Get(ctx context.Context, merchant, payment id.ID, expand Expan
 func (s *Service) expand(ctx context.Context, payment id.ID, expand Expand, v *View) error {
 	b := &pgx.Batch{}
 	if expand.Refunds {
-		b.Queue(selectRefunds, payment).Query(func(rows pgx.Rows) error {
-			rs, err := pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[Refund])
-			views := make([]RefundView, 0, len(rs))
-			for _, r := range rs {
-				views = append(views, r.View())
-			}
-			v.Refunds = &views
-			return err
-		})
+		b.Queue(selectRefunds, payment).Query(collectViews(&v.Refunds, (*Refund).View))
 	}
 	if expand.Disputes {
-		b.Queue(selectDisputes, payment).Query(func(rows pgx.Rows) error {
-			ps, err := pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[Dispute])
-			views := make([]DisputeView, 0, len(ps))
-			for _, p := range ps {
-				views = append(views, p.View())
-			}
-			v.Disputes = &views
-			return err
-		})
+		b.Queue(selectDisputes, payment).Query(collectViews(&v.Disputes, (*Dispute).View))
 	}
 	if expand.Events {
 		b.Queue(getEvents, payment).Query(func(rows pgx.Rows) error {
@@ -117,6 +98,21 @@ func (s *Service) expand(ctx context.Context, payment id.ID, expand Expand, v *V
 	return fault.Wrap(postgres.Pipeline(ctx, s.Pool, b), "read what belongs to the payment")
 }
 
+// collectViews reads what belongs to a payment into a member of its view.
+func collectViews[R, V any](into **[]V, view func(*R) V) func(pgx.Rows) error {
+	return func(rows pgx.Rows) error {
+		views, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (v V, err error) {
+			r, err := pgx.RowToAddrOfStructByName[R](row)
+			if err != nil {
+				return v, err
+			}
+			return view(r), nil
+		})
+		*into = &views
+		return err
+	}
+}
+
 // Filter chooses payments of a merchant. Zero values do not filter.
 type Filter struct {
 	Status            []string
@@ -127,19 +123,6 @@ type Filter struct {
 	Provider          string
 	Limit             int // 1 to MaxPage; 0: DefaultPage
 	Cursor            string
-}
-
-// Page sizes.
-const (
-	DefaultPage = 20
-	MaxPage     = 100
-)
-
-// Page is one page of payments, newest first.
-type Page struct {
-	Data       []View  `json:"data"`
-	HasMore    bool    `json:"has_more"`
-	NextCursor *string `json:"next_cursor"`
 }
 
 // listPayments has one text for all filters. The row comparison on (created_at, id)
@@ -162,36 +145,17 @@ func (s *Service) List(ctx context.Context, merchant id.ID, f Filter) (Page, err
 	if err != nil {
 		return Page{}, err
 	}
-	rows, err := s.Pool.Query(ctx, listPayments, merchant, f.Status, optional(f.CreatedAfter), optional(f.CreatedBefore),
-		f.MerchantReference, f.Currency, f.Provider, after.at, after.id, f.Limit+1)
-	if err != nil {
-		return Page{}, fault.Wrap(err, "list payments")
-	}
-	found, err := pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[pendingPayment])
-	if err != nil {
-		return Page{}, fault.Wrap(err, "list payments")
-	}
-	page := Page{Data: make([]View, 0, min(len(found), f.Limit))}
-	if len(found) > f.Limit {
-		found = found[:f.Limit]
-		last := found[f.Limit-1]
-		next := position{at: &last.CreatedAt, id: last.ID}.encode()
-		page.HasMore, page.NextCursor = true, &next
-	}
-	for _, p := range found {
-		page.Data = append(page.Data, p.view())
-	}
-	return page, nil
+	rows, _ := s.Pool.Query(ctx, listPayments, merchant, f.Status, optional(f.CreatedAfter), optional(f.CreatedBefore),
+		f.MerchantReference, f.Currency, f.Provider, after.at, after.id, f.Limit+1) // collectPage returns the error
+	page, err := collectPage(rows, f.Limit, (*pendingPayment).position, (*pendingPayment).view)
+	return page, fault.Wrap(err, "list payments")
 }
+
+func (p *pendingPayment) position() position { return position{at: &p.CreatedAt, id: p.ID} }
 
 func (f *Filter) check() (after position, err error) {
 	var bad problems
-	if f.Limit == 0 {
-		f.Limit = DefaultPage
-	}
-	if f.Limit < 1 || f.Limit > MaxPage {
-		bad.add("limit", "must be between 1 and %d", MaxPage)
-	}
+	after = bad.page(&f.Limit, f.Cursor)
 	for _, st := range f.Status {
 		if !slices.Contains(Statuses(), Status(st)) {
 			bad.add("status", "%q is not a status; send some of %s", st, statusNames())
@@ -204,11 +168,6 @@ func (f *Filter) check() (after position, err error) {
 	}
 	bad.length("merchant_reference", f.MerchantReference, 0, maxReferenceLen)
 	bad.length("provider", f.Provider, 0, maxMethodLen)
-	if f.Cursor != "" {
-		if after, err = parsePosition(f.Cursor); err != nil {
-			bad.add("cursor", "is not a cursor of this list; send next_cursor of the page before, unchanged, or leave it out to begin")
-		}
-	}
 	return after, bad.fault()
 }
 
@@ -218,36 +177,4 @@ func statusNames() string {
 		names = append(names, string(st))
 	}
 	return strings.Join(names, ", ")
-}
-
-// position is where a page ended.
-type position struct {
-	at *time.Time
-	id id.ID
-}
-
-type cursor struct {
-	At int64 `json:"t"` // microseconds, as the database keeps them
-	ID id.ID `json:"i"`
-}
-
-func (p position) encode() string {
-	return base64.RawURLEncoding.EncodeToString(encode(cursor{At: p.at.UnixMicro(), ID: p.id}))
-}
-
-func parsePosition(s string) (position, error) {
-	b, err := base64.RawURLEncoding.DecodeString(s)
-	if err != nil {
-		return position{}, err
-	}
-	var c cursor
-	if err := json.Unmarshal(b, &c); err != nil {
-		return position{}, err
-	}
-	at := time.UnixMicro(c.At).UTC()
-	p := position{at: &at, id: c.ID}
-	if at.Year() < 2000 || at.Year() > 9999 || c.ID.IsZero() || p.encode() != s { // what PostgreSQL can't hold was not ours
-		return position{}, fmt.Errorf("payment: %q is not a cursor", s)
-	}
-	return p, nil
 }
