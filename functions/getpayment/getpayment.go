@@ -48,11 +48,7 @@ func get(payments *payment.Service) api.MerchantFunc {
 		if err != nil {
 			return api.Response{}, err
 		}
-		view, err := payments.Get(r.Context(), caller.MerchantID, paymentID, expand)
-		if err != nil {
-			return api.Response{}, err
-		}
-		return api.JSON(http.StatusOK, view)
+		return api.Result(payments.Get(r.Context(), caller.MerchantID, paymentID, expand))
 	}
 }
 

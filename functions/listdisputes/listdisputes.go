@@ -54,11 +54,7 @@ func list(payments *payment.Service) api.MerchantFunc {
 		if err := q.Err(); err != nil {
 			return api.Response{}, err
 		}
-		page, err := payments.ListDisputes(r.Context(), caller.MerchantID, filter)
-		if err != nil {
-			return api.Response{}, err
-		}
-		return api.JSON(http.StatusOK, page)
+		return api.Result(payments.ListDisputes(r.Context(), caller.MerchantID, filter))
 	}
 }
 
@@ -68,10 +64,6 @@ func get(payments *payment.Service) api.MerchantFunc {
 		if err != nil {
 			return api.Response{}, err
 		}
-		view, err := payments.Dispute(r.Context(), caller.MerchantID, dispute)
-		if err != nil {
-			return api.Response{}, err
-		}
-		return api.JSON(http.StatusOK, view)
+		return api.Result(payments.Dispute(r.Context(), caller.MerchantID, dispute))
 	}
 }

@@ -43,11 +43,7 @@ func list(payments *payment.Service) api.MerchantFunc {
 		if err != nil {
 			return api.Response{}, err
 		}
-		page, err := payments.List(r.Context(), caller.MerchantID, filter)
-		if err != nil {
-			return api.Response{}, err
-		}
-		return api.JSON(http.StatusOK, page)
+		return api.Result(payments.List(r.Context(), caller.MerchantID, filter))
 	}
 }
 

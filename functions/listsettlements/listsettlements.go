@@ -62,7 +62,7 @@ func (b *books) list(r *http.Request, caller merchant.Caller) (api.Response, err
 	if err := q.Err(); err != nil {
 		return api.Response{}, err
 	}
-	return answer(b.settlements.List(r.Context(), caller.MerchantID, f))
+	return api.Result(b.settlements.List(r.Context(), caller.MerchantID, f))
 }
 
 func (b *books) get(r *http.Request, caller merchant.Caller) (api.Response, error) {
@@ -70,7 +70,7 @@ func (b *books) get(r *http.Request, caller merchant.Caller) (api.Response, erro
 	if err != nil {
 		return api.Response{}, err
 	}
-	return answer(b.settlements.Get(r.Context(), caller.MerchantID, which))
+	return api.Result(b.settlements.Get(r.Context(), caller.MerchantID, which))
 }
 
 func (b *books) lines(r *http.Request, caller merchant.Caller) (api.Response, error) {
@@ -83,7 +83,7 @@ func (b *books) lines(r *http.Request, caller merchant.Caller) (api.Response, er
 	if err := q.Err(); err != nil {
 		return api.Response{}, err
 	}
-	return answer(b.settlements.Lines(r.Context(), caller.MerchantID, which, limit, cursor))
+	return api.Result(b.settlements.Lines(r.Context(), caller.MerchantID, which, limit, cursor))
 }
 
 // csv sends the manifest itself, to the byte.
@@ -113,11 +113,4 @@ func named(r *http.Request) (id.ID, error) {
 		return id.ID{}, err
 	}
 	return api.PathID(r, id.Settlement)
-}
-
-func answer[T any](v T, err error) (api.Response, error) {
-	if err != nil {
-		return api.Response{}, err
-	}
-	return api.JSON(http.StatusOK, v)
 }

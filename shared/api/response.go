@@ -44,6 +44,14 @@ func JSON(status int, v any) (Response, error) {
 	return Response{Status: status, Body: body}, nil
 }
 
+// Result answers 200 with what an operation returns, or fails as it does.
+func Result(v any, err error) (Response, error) {
+	if err != nil {
+		return Response{}, err
+	}
+	return JSON(http.StatusOK, v)
+}
+
 // Answered passes on what an operation under an Idempotency-Key answers.
 func Answered(a idempotency.Answer) Response {
 	resp := Response{Status: a.Status, Body: a.Body, Header: http.Header{}, After: a.After}
