@@ -1,7 +1,6 @@
 package stripe
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -86,13 +85,8 @@ func readDispute(e *provider.Event, raw json.RawMessage, at time.Time) error {
 
 // disputes lists the disputes of one PaymentIntent and takes their facts.
 func (s *search) disputes(reference string) error {
-	listed, err := s.pages(func(ctx context.Context, after *string) error {
-		return s.adapter.disputes.List(&stripego.DisputeListParams{
-			ListParams: stripego.ListParams{
-				Context: ctx, Single: true, Limit: stripego.Int64(pageSize), StartingAfter: after,
-			},
-			PaymentIntent: stripego.String(reference),
-		}).Err()
+	listed, err := s.pages(func(page stripego.ListParams) error {
+		return s.adapter.disputes.List(&stripego.DisputeListParams{ListParams: page, PaymentIntent: stripego.String(reference)}).Err()
 	}, func(raw json.RawMessage) (string, error) {
 		s.note("%s", kept.Reply(raw))
 		d, err := decodeDispute(raw)

@@ -94,13 +94,8 @@ func (s *search) list() ([]string, error) {
 		created.LesserThanOrEqual = s.query.Until.Add(listMargin).Unix()
 	}
 	var found []string
-	listed, err := s.pages(func(ctx context.Context, after *string) error {
-		return s.adapter.intents.List(&stripego.PaymentIntentListParams{
-			ListParams: stripego.ListParams{
-				Context: ctx, Single: true, Limit: stripego.Int64(pageSize), StartingAfter: after,
-			},
-			CreatedRange: created,
-		}).Err()
+	listed, err := s.pages(func(page stripego.ListParams) error {
+		return s.adapter.intents.List(&stripego.PaymentIntentListParams{ListParams: page, CreatedRange: created}).Err()
 	}, func(raw json.RawMessage) (string, error) {
 		pi, err := decodeIntent(raw)
 		if err != nil {
@@ -145,13 +140,8 @@ func (s *search) intent(reference string) (disputed bool, err error) {
 
 // refunds lists the refunds of one PaymentIntent and takes their facts.
 func (s *search) refunds(reference string) error {
-	listed, err := s.pages(func(ctx context.Context, after *string) error {
-		return s.adapter.refunds.List(&stripego.RefundListParams{
-			ListParams: stripego.ListParams{
-				Context: ctx, Single: true, Limit: stripego.Int64(pageSize), StartingAfter: after,
-			},
-			PaymentIntent: stripego.String(reference),
-		}).Err()
+	listed, err := s.pages(func(page stripego.ListParams) error {
+		return s.adapter.refunds.List(&stripego.RefundListParams{ListParams: page, PaymentIntent: stripego.String(reference)}).Err()
 	}, func(raw json.RawMessage) (string, error) {
 		s.note("%s", kept.Reply(raw))
 		re, err := decodeRefund(raw)
@@ -172,14 +162,12 @@ func (s *search) refunds(reference string) error {
 	return err
 }
 
-// pages reads a listing to its end, page by page: request asks for the one after an
-// object, each takes an element and returns its id. stripe-go's own iteration would
-// take an empty object for an empty list, and a page that promises more but holds
-// nothing for the end.
-func (s *search) pages(request func(ctx context.Context, after *string) error, each func(json.RawMessage) (string, error)) (listed int, err error) {
+// pages reads a listing to its end, page by page: request asks for one, each takes an
+// element and returns its id.
+func (s *search) pages(request func(stripego.ListParams) error, each func(json.RawMessage) (string, error)) (listed int, err error) {
 	var after *string
 	for range maxPages {
-		x := s.get(func(ctx context.Context) error { return request(ctx, after) })
+		x := s.get(func(ctx context.Context) error { return request(pageAfter(ctx, after)) })
 		if err := x.Failed(); err != nil {
 			s.note("%s", kept.Reply(x.Body))
 			return listed, err
@@ -201,6 +189,13 @@ func (s *search) pages(request func(ctx context.Context, after *string) error, e
 		}
 	}
 	return listed, fmt.Errorf("the listing has more than %d pages", maxPages)
+}
+
+// pageAfter chooses the one page of a listing that follows an object; nil: the first.
+// stripe-go's own iteration would take an empty object for an empty list, and a page
+// that promises more but holds nothing for the end.
+func pageAfter(ctx context.Context, object *string) stripego.ListParams {
+	return stripego.ListParams{Context: ctx, Single: true, Limit: stripego.Int64(pageSize), StartingAfter: object}
 }
 
 // decodeList reads one page of a listing, strictly enough that nothing else passes for

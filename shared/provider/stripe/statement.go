@@ -78,7 +78,7 @@ func readPlace(q provider.EntryQuery) (place, error) {
 
 // ask requests the page. What came of it is in the exchange of ctx.
 func (a *Adapter) ask(ctx context.Context, q provider.EntryQuery, at place) error {
-	page := stripego.ListParams{Context: ctx, Single: true, Limit: stripego.Int64(pageSize), StartingAfter: text(at.after)}
+	page := pageAfter(ctx, text(at.after))
 	if at.list == listPayouts {
 		page.Limit = stripego.Int64(1)
 		return a.payouts.List(&stripego.PayoutListParams{ListParams: page, CreatedRange: created(q.Since.Add(-payoutMargin), q.Until)}).Err()
