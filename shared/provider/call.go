@@ -1,9 +1,11 @@
 package provider
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/id"
 )
 
@@ -64,6 +66,25 @@ func Replay(a Attempt, caps Capabilities, now time.Time) (Call, bool) {
 		return Call{}, false
 	}
 	return Call{attempt: a}, true
+}
+
+// Unsendable is the result of a call that can't be put to the provider, because of err.
+// Nothing was sent now; whether it was before, only a first call knows. A first call's is
+// Rejected, with a refusal for the adapter to make facts of; it is told in err's words if
+// that is a fault, and else names the provider by its title.
+func (c Call) Unsendable(title string, err error) Result {
+	result := Result{
+		Outcome: Unknown, Reference: c.attempt.Request.Reference, Evidence: Evidence{Error: "not sent: " + err.Error()},
+	}
+	if !c.first {
+		return result
+	}
+	result.Outcome = Rejected
+	result.Refusal = &Refusal{Code: "invalid_request", Message: "The gateway could not put the request to " + title + "."}
+	if f := (*fault.Error)(nil); errors.As(err, &f) {
+		result.Refusal = &Refusal{Code: string(f.Code), Message: f.Detail}
+	}
+	return result
 }
 
 // WindowEnd is when the provider may forget the attempt's key.
