@@ -15,6 +15,7 @@ import (
 	"github.com/tollgate/tollgate/shared/provider/guard"
 	"github.com/tollgate/tollgate/shared/provider/paypal"
 	"github.com/tollgate/tollgate/shared/provider/stripe"
+	"github.com/tollgate/tollgate/shared/provider/wire"
 )
 
 // kind is one provider that there is an adapter for.
@@ -34,9 +35,9 @@ type (
 // kinds lists every provider. Authorizing is on the payer's time; what comes after it
 // may take longer.
 var kinds = []kind{
-	{stripe.Name, "STRIPE_", limits(2, 5, 10, 5), readStripe},
-	{paypal.Name, "PAYPAL_", limits(3, 10, 15, 10), readPayPal},
-	{bank.Name, "BANK_", limits(5, 15, 18, 15), readBank},
+	{stripe.Name, "STRIPE_", limits(2, 5, 10, 5), reader(stripe.New)},
+	{paypal.Name, "PAYPAL_", limits(3, 10, 15, 10), reader(paypal.New)},
+	{bank.Name, "BANK_", limits(5, 15, 18, 15), reader(bank.New)},
 }
 
 // limits are given in seconds.
@@ -47,25 +48,14 @@ func limits(connect, authorize, others, lookUp time.Duration) guard.Limits {
 	}}
 }
 
-func readStripe(lookup lookup) (maker, []config.Mistake) {
-	c, err := config.Load[stripe.Config](lookup)
-	return func(env api.Env, t guard.Timeouts) (provider.Adapter, error) {
-		return stripe.New(c, stripe.Options{Now: env.Now, Log: env.Log, ConnectTimeout: t.Connect, ReadTimeout: t.Longest()})
-	}, config.Mistakes(err)
-}
-
-func readPayPal(lookup lookup) (maker, []config.Mistake) {
-	c, err := config.Load[paypal.Config](lookup)
-	return func(env api.Env, t guard.Timeouts) (provider.Adapter, error) {
-		return paypal.New(c, paypal.Options{Now: env.Now, Log: env.Log, ConnectTimeout: t.Connect, ReadTimeout: t.Longest()})
-	}, config.Mistakes(err)
-}
-
-func readBank(lookup lookup) (maker, []config.Mistake) {
-	c, err := config.Load[bank.Config](lookup)
-	return func(env api.Env, t guard.Timeouts) (provider.Adapter, error) {
-		return bank.New(c, bank.Options{Now: env.Now, Log: env.Log, ConnectTimeout: t.Connect, ReadTimeout: t.Longest()})
-	}, config.Mistakes(err)
+// reader is how a kind's configuration is read, after the adapter's New.
+func reader[C any, A provider.Adapter](open func(C, wire.Options) (A, error)) func(lookup) (maker, []config.Mistake) {
+	return func(lookup lookup) (maker, []config.Mistake) {
+		c, err := config.Load[C](lookup)
+		return func(env api.Env, t guard.Timeouts) (provider.Adapter, error) {
+			return open(c, wire.Options{Now: env.Now, Log: env.Log, ConnectTimeout: t.Connect, ReadTimeout: t.Longest()})
+		}, config.Mistakes(err)
+	}
 }
 
 // Enabled names the providers that payments may go to. What the others need is not

@@ -3,14 +3,11 @@ package bank
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
 	"time"
 
-	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/provider"
 	"github.com/tollgate/tollgate/shared/provider/wire"
 	"github.com/tollgate/tollgate/shared/telemetry"
@@ -37,31 +34,17 @@ type Adapter struct {
 var _ provider.Adapter = (*Adapter)(nil)
 
 // Options are what an adapter is wired with. Now is required.
-type Options struct {
-	Now func() time.Time
-	Log *slog.Logger // nil logs nothing
-
-	// Dial replaces TCP, for tests.
-	Dial wire.Dialer
-
-	// ConnectTimeout bounds DNS, TCP and TLS together, ReadTimeout everything after
-	// it, of each request. 0 is no limit but the one of the call's context, which is the
-	// one for an authorize's two requests together.
-	ConnectTimeout, ReadTimeout time.Duration
-}
+type Options = wire.Options
 
 // New makes an adapter. It opens no connection; the error is about the configuration.
 func New(cfg Config, opt Options) (*Adapter, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	if opt.Now == nil {
-		return nil, errors.New("bank: Options.Now is not set")
+	transport, err := opt.Open(Name)
+	if err != nil {
+		return nil, err
 	}
-	if opt.Log == nil {
-		opt.Log = slog.New(slog.DiscardHandler)
-	}
-	transport := wire.New(opt.Dial, wire.Limits{Connect: opt.ConnectTimeout, Read: opt.ReadTimeout})
 	return &Adapter{
 		base:      strings.TrimRight(cfg.APIBase, "/"),
 		token:     cfg.AccessToken,
@@ -140,20 +123,11 @@ func (a *Adapter) Execute(ctx context.Context, call provider.Call) provider.Resu
 	return result
 }
 
-// unsendable is the result of an attempt that can't be put to GoCardless. Nothing was
-// sent now; whether it was before, only a first call knows.
+// unsendable is the result of an attempt that can't be put to GoCardless.
 func (a *Adapter) unsendable(call provider.Call, o order, err error) provider.Result {
-	result := provider.Result{
-		Outcome: provider.Unknown, Reference: o.Reference, Evidence: provider.Evidence{Error: fmt.Sprintf("not sent: %v", err)},
+	result := call.Unsendable("GoCardless", err)
+	if result.Refusal != nil {
+		result.Facts = attemptFacts(o, result.Refusal, a.now())
 	}
-	if !call.First() {
-		return result
-	}
-	result.Outcome = provider.Rejected
-	result.Refusal = &provider.Refusal{Code: "invalid_request", Message: "The gateway could not put the request to GoCardless."}
-	if f := (*fault.Error)(nil); errors.As(err, &f) {
-		result.Refusal = &provider.Refusal{Code: string(f.Code), Message: f.Detail}
-	}
-	result.Facts = attemptFacts(o, result.Refusal, a.now())
 	return result
 }

@@ -3,13 +3,11 @@ package paypal
 import (
 	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 	"strings"
 	"time"
 
-	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/provider"
 	"github.com/tollgate/tollgate/shared/provider/wire"
 	"github.com/tollgate/tollgate/shared/telemetry"
@@ -45,30 +43,17 @@ type Adapter struct {
 var _ provider.Adapter = (*Adapter)(nil)
 
 // Options are what an adapter is wired with. Now is required.
-type Options struct {
-	Now func() time.Time
-	Log *slog.Logger // nil logs nothing
-
-	// Dial replaces TCP, for tests.
-	Dial wire.Dialer
-
-	// ConnectTimeout bounds DNS, TCP and TLS together, ReadTimeout everything after
-	// it, of each request. 0 is no limit but the one of the call's context.
-	ConnectTimeout, ReadTimeout time.Duration
-}
+type Options = wire.Options
 
 // New makes an adapter. It opens no connection; the error is about the configuration.
 func New(cfg Config, opt Options) (*Adapter, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	if opt.Now == nil {
-		return nil, errors.New("paypal: Options.Now is not set")
+	transport, err := opt.Open(Name)
+	if err != nil {
+		return nil, err
 	}
-	if opt.Log == nil {
-		opt.Log = slog.New(slog.DiscardHandler)
-	}
-	transport := wire.New(opt.Dial, wire.Limits{Connect: opt.ConnectTimeout, Read: opt.ReadTimeout})
 	return &Adapter{
 		base: strings.TrimRight(cfg.APIBase, "/"), clientID: cfg.ClientID, clientSecret: cfg.ClientSecret,
 		transport: transport, client: transport.Client(), tokens: tokens{turn: make(chan struct{}, 1)},
@@ -156,20 +141,11 @@ func (a *Adapter) exchange(ctx context.Context, build func(context.Context) (*ht
 	return x
 }
 
-// unsendable is the result of an attempt that can't be put to PayPal. Nothing was sent
-// now; whether it was before, only a first call knows.
+// unsendable is the result of an attempt that can't be put to PayPal.
 func (a *Adapter) unsendable(call provider.Call, j job, err error) provider.Result {
-	result := provider.Result{
-		Outcome: provider.Unknown, Reference: j.Request.Reference, Evidence: provider.Evidence{Error: "not sent: " + err.Error()},
+	result := call.Unsendable("PayPal", err)
+	if result.Refusal != nil {
+		result.Facts = j.refusedFacts(result.Refusal, a.now())
 	}
-	if !call.First() {
-		return result
-	}
-	result.Outcome = provider.Rejected
-	result.Refusal = &provider.Refusal{Code: "invalid_request", Message: "The gateway could not put the request to PayPal."}
-	if f := (*fault.Error)(nil); errors.As(err, &f) {
-		result.Refusal = &provider.Refusal{Code: string(f.Code), Message: f.Detail}
-	}
-	result.Facts = j.refusedFacts(result.Refusal, a.now())
 	return result
 }

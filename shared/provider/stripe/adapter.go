@@ -3,7 +3,6 @@ package stripe
 import (
 	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"strings"
 	"time"
@@ -15,7 +14,6 @@ import (
 	"github.com/stripe/stripe-go/v76/payout"
 	"github.com/stripe/stripe-go/v76/refund"
 
-	"github.com/tollgate/tollgate/shared/fault"
 	"github.com/tollgate/tollgate/shared/provider"
 	"github.com/tollgate/tollgate/shared/provider/wire"
 )
@@ -44,30 +42,17 @@ type Adapter struct {
 var _ provider.Adapter = (*Adapter)(nil)
 
 // Options are what an adapter is wired with. Now is required.
-type Options struct {
-	Now func() time.Time
-	Log *slog.Logger // nil logs nothing
-
-	// Dial replaces TCP, for tests.
-	Dial wire.Dialer
-
-	// ConnectTimeout bounds DNS, TCP and TLS together, ReadTimeout everything after
-	// it. 0 is no limit but the one of the call's context.
-	ConnectTimeout, ReadTimeout time.Duration
-}
+type Options = wire.Options
 
 // New makes an adapter. It opens no connection; the error is about the configuration.
 func New(cfg Config, opt Options) (*Adapter, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	if opt.Now == nil {
-		return nil, errors.New("stripe: Options.Now is not set")
+	transport, err := opt.Open(Name)
+	if err != nil {
+		return nil, err
 	}
-	if opt.Log == nil {
-		opt.Log = slog.New(slog.DiscardHandler)
-	}
-	transport := wire.New(opt.Dial, wire.Limits{Connect: opt.ConnectTimeout, Read: opt.ReadTimeout})
 	backend := stripego.GetBackendWithConfig(stripego.APIBackend, &stripego.BackendConfig{
 		URL:               stripego.String(strings.TrimRight(cfg.APIBase, "/")),
 		HTTPClient:        transport.Client(),
@@ -163,19 +148,11 @@ func (a *Adapter) exchange(ctx context.Context, send func(context.Context) error
 	return x
 }
 
-// unsendable is the result of an attempt that can't be put to Stripe. Nothing was
-// sent now; whether it was before, only a first call knows.
+// unsendable is the result of an attempt that can't be put to Stripe.
 func (a *Adapter) unsendable(call provider.Call, o order, err error) provider.Result {
-	result := provider.Result{
-		Outcome: provider.Unknown, Reference: o.Reference, Evidence: provider.Evidence{Error: "not sent: " + err.Error()},
-	}
-	if !call.First() {
+	result := call.Unsendable("Stripe", err)
+	if result.Refusal == nil {
 		return result
-	}
-	result.Outcome = provider.Rejected
-	result.Refusal = &provider.Refusal{Code: "invalid_request", Message: "The gateway could not put the request to Stripe."}
-	if f := (*fault.Error)(nil); errors.As(err, &f) {
-		result.Refusal = &provider.Refusal{Code: string(f.Code), Message: f.Detail}
 	}
 	switch o.Step {
 	case provider.Authorize:
