@@ -1,14 +1,12 @@
 package providersim
 
 import (
-	"bytes"
 	"encoding/json"
 	"io"
 	"maps"
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -114,6 +112,17 @@ func (p *PayPal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		rep, fault = p.answer(c, r)
 	}
 	p.send(w, r, fault, c.finish(rep), tamperPayPal)
+}
+
+// read decodes a body without unknown members: the simulator refuses what it does not
+// model.
+func (c *paypalCall) read(v any) *paypalError {
+	d := json.NewDecoder(strings.NewReader(string(c.body)))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return malformed(err.Error())
+	}
+	return nil
 }
 
 func (c *paypalCall) finish(rep reply) reply {
@@ -263,111 +272,6 @@ func (p *PayPal) authenticate(r *http.Request) *paypalError {
 		return nil
 	}
 	return &paypalError{status: 401, oauth: "invalid_token", Message: "Token signature verification failed"}
-}
-
-// paypalKeys keeps what requests made under their PayPal-Request-Id.
-type paypalKeys struct {
-	mu      sync.Mutex
-	records map[string]*paypalKey
-}
-
-type paypalKey struct {
-	path   string
-	body   []byte
-	until  time.Time
-	done   bool
-	result paypalResult
-}
-
-// paypalStored is the answer to an id that was used before.
-type paypalStored struct {
-	status  int
-	render  func() any
-	problem *paypalError
-}
-
-func (k *paypalKeys) begin(c *paypalCall, now time.Time) (*paypalKey, *paypalStored) {
-	if c.key == "" || c.route.period == 0 {
-		return nil, nil
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	old := k.records[c.key]
-	switch {
-	case old == nil || old.done && !now.Before(old.until):
-		rec := &paypalKey{path: c.path, body: c.body, until: now.Add(c.route.period)}
-		k.records[c.key] = rec
-		return rec, nil
-	case old.path != c.path || !bytes.Equal(old.body, c.body):
-		return nil, &paypalStored{problem: unprocessable("DUPLICATE_REQUEST_ID", "The PayPal-Request-Id was used for another request.")}
-	case !old.done:
-		return nil, &paypalStored{problem: unprocessable("PREVIOUS_REQUEST_IN_PROGRESS", "A previous request with this id is currently in progress.")}
-	}
-	return nil, &paypalStored{status: http.StatusOK, render: old.result.render}
-}
-
-func (k *paypalKeys) finish(rec *paypalKey, result paypalResult) {
-	if rec == nil {
-		return
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	rec.done, rec.result = true, result
-}
-
-func (k *paypalKeys) forget(rec *paypalKey, key string) {
-	if rec == nil {
-		return
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.records[key] == rec {
-		delete(k.records, key)
-	}
-}
-
-// paypalError is an error in PayPal's shape.
-type paypalError struct {
-	status         int
-	oauth          string // the code of one in OAuth's shape
-	Name, Message  string
-	issue, details string
-}
-
-func (e *paypalError) reply() reply {
-	if e.oauth != "" {
-		return jsonReply(e.status, object{"error": e.oauth, "error_description": e.Message})
-	}
-	o := object{"name": e.Name, "message": e.Message, "debug_id": "sim", "links": []any{}}
-	if e.issue != "" {
-		o["details"] = []any{object{"issue": e.issue, "description": e.details}}
-	}
-	return jsonReply(e.status, o)
-}
-
-func unprocessable(issue, description string) *paypalError {
-	return &paypalError{
-		status: 422, Name: "UNPROCESSABLE_ENTITY", issue: issue, details: description,
-		Message: "The requested action could not be performed, semantically incorrect, or failed business validation.",
-	}
-}
-
-func malformed(description string) *paypalError {
-	return &paypalError{
-		status: 400, Name: "INVALID_REQUEST", issue: "INVALID_PARAMETER_VALUE", details: description,
-		Message: "Request is not well-formed, syntactically incorrect, or violates schema.",
-	}
-}
-
-func paypalMissing() *paypalError {
-	return &paypalError{
-		status: 404, Name: "RESOURCE_NOT_FOUND", issue: "INVALID_RESOURCE_ID", details: "Specified resource ID does not exist.",
-		Message: "The specified resource does not exist.",
-	}
-}
-
-func paypalInternal() *paypalError {
-	return &paypalError{status: 500, Name: "INTERNAL_SERVER_ERROR", Message: "An internal server error has occurred."}
 }
 
 // tamperPayPal makes the amounts of an answer one unit too large.

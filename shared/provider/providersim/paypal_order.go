@@ -1,23 +1,10 @@
 package providersim
 
 import (
-	"crypto"
-	"crypto/rsa"
-	"crypto/sha256"
 	"encoding/json"
-	"fmt"
-	"hash/crc32"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
-
-// paypalAmount is money as PayPal writes it.
-type paypalAmount struct {
-	CurrencyCode string `json:"currency_code"`
-	Value        string `json:"value"`
-}
 
 // paypalOrder is an order of one purchase unit.
 type paypalOrder struct {
@@ -42,43 +29,6 @@ type paypalObject struct {
 	created, updated, expiration time.Time
 	expiry                       *dueItem
 	anew                         bool // an authorization that was made anew, once
-}
-
-// paypalCurrencies are those that the simulator takes, with their decimals.
-var paypalCurrencies = map[string]int{
-	"HUF": 0, "JPY": 0, "TWD": 0, "AUD": 2, "BRL": 2, "CAD": 2, "CHF": 2, "CNY": 2, "CZK": 2, "DKK": 2, "EUR": 2, "GBP": 2, "HKD": 2,
-	"ILS": 2, "MXN": 2, "MYR": 2, "NOK": 2, "NZD": 2, "PHP": 2, "PLN": 2, "SEK": 2, "SGD": 2, "THB": 2, "USD": 2,
-}
-
-func paypalUnits(value, code string) (int64, bool) {
-	decimals, ok := paypalCurrencies[code]
-	whole, fraction, dotted := strings.Cut(value, ".")
-	if !ok || dotted && len(fraction) != decimals || !dotted && decimals != 0 && value != whole {
-		return 0, false
-	}
-	if !dotted {
-		fraction = strings.Repeat("0", decimals)
-	}
-	units, err := strconv.ParseInt(whole+fraction, 10, 64)
-	return units, err == nil && units >= 0 && len(whole) <= 7
-}
-
-func paypalValue(units int64, code string) string {
-	if paypalCurrencies[code] == 0 {
-		return strconv.FormatInt(units, 10)
-	}
-	return fmt.Sprintf("%d.%02d", units/100, units%100)
-}
-
-// read decodes a body without unknown members: the simulator refuses what it does not
-// model.
-func (c *paypalCall) read(v any) *paypalError {
-	d := json.NewDecoder(strings.NewReader(string(c.body)))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return malformed(err.Error())
-	}
-	return nil
 }
 
 func (p *PayPal) createOrder(c *paypalCall) (paypalResult, *paypalError) {
@@ -279,29 +229,6 @@ func (p *PayPal) expire(b *paypalObject) {
 	p.emitPayment(b, "PAYMENT.AUTHORIZATION.VOIDED")
 }
 
-// verifySignature is POST /v1/notifications/verify-webhook-signature.
-func (p *PayPal) verifySignature(c *paypalCall) (paypalResult, *paypalError) {
-	var in struct {
-		AuthAlgo         string          `json:"auth_algo"`
-		CertURL          string          `json:"cert_url"`
-		TransmissionID   string          `json:"transmission_id"`
-		TransmissionSig  []byte          `json:"transmission_sig"`
-		TransmissionTime string          `json:"transmission_time"`
-		WebhookID        string          `json:"webhook_id"`
-		WebhookEvent     json.RawMessage `json:"webhook_event"`
-	}
-	if problem := c.read(&in); problem != nil {
-		return paypalResult{}, problem
-	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s|%s|%s|%d", in.TransmissionID, in.TransmissionTime, in.WebhookID, crc32.ChecksumIEEE(in.WebhookEvent)))
-	status := "FAILURE"
-	if in.CertURL == p.base+paypalCertPath && in.WebhookID == p.cfg.WebhookID && in.AuthAlgo == "SHA256withRSA" &&
-		rsa.VerifyPKCS1v15(&p.signer.key.PublicKey, crypto.SHA256, sum[:], in.TransmissionSig) == nil {
-		status = "SUCCESS"
-	}
-	return paypalResult{200, func() any { return object{"verification_status": status} }}, nil
-}
-
 func (p *PayPal) renderOrder(o *paypalOrder) any {
 	payments := object{}
 	for _, b := range o.payments {
@@ -386,29 +313,4 @@ func (p *PayPal) metadataOf(c *paypalCall) map[string]string {
 		return nil
 	}
 	return map[string]string{"invoice_id": in.PurchaseUnits[0].InvoiceID, "custom_id": in.PurchaseUnits[0].CustomID}
-}
-
-// note records what was really done. The caller holds the lock.
-func (p *PayPal) note(by cause, kind EffectKind, b *paypalObject, units int64) {
-	p.rig.note(Effect{
-		Kind: kind, Payment: b.order.id, Object: b.id, AmountMinor: units, Currency: strings.ToLower(b.order.currency),
-		Metadata: b.metadata(), IdempotencyKey: by.key, RequestID: by.requestID, At: p.now(),
-	})
-}
-
-func (p *PayPal) emitPayment(b *paypalObject, name string) {
-	p.emit(name, b.kind, b.order, p.renderPayment(b))
-}
-
-// emit sends an event. The caller holds the lock.
-func (p *PayPal) emit(name, kind string, o *paypalOrder, resource any) {
-	now := p.now()
-	payload, err := json.Marshal(object{
-		"id": p.ids.next("WH-"), "event_version": "1.0", "create_time": now.UTC().Format("2006-01-02T15:04:05.000Z"), "resource_type": kind,
-		"resource_version": "2.0", "event_type": name, "summary": name, "resource": resource, "links": []any{},
-	})
-	if err != nil {
-		panic("providersim: " + err.Error()) // only our own types come here
-	}
-	p.sender.send(hook{lane: o.id, event: name, payload: slices.Clone(payload), created: now}, o.metadata())
 }
