@@ -89,9 +89,9 @@ func (f finish) rule(src Source) string {
 	switch {
 	case src.Rule == RuleWebhook && !f.doubted && !f.resumed:
 		return "" // the webhook was quicker than the reply
-	case src.Rule == "" && f.doubted && src.Name == "lookup":
+	case src.Rule == "" && (f.doubted || f.resumed && f.saga.ID != src.saga) && src.Name == "lookup":
 		return RuleLookup // it was made for another operation, and showed this one too
-	case src.Rule == "" && f.doubted && src.Name == "call":
+	case src.Rule == "" && (f.doubted || src.overtaken) && src.Name == "call":
 		return RuleReply
 	}
 	return src.Rule
@@ -103,6 +103,9 @@ type Source struct {
 	Rule     string // the resolver's rule, when the facts settle what was unknown
 	Evidence id.ID  // the row that holds the raw evidence
 	Actor    Actor
+
+	saga      id.ID // that the worker is at, if there is one
+	overtaken bool  // its lease ran out, and another's runs now, who is finding out
 }
 
 func (s *Service) newDossier(p *Payment) *dossier {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/provider/providersim"
 	"github.com/tollgate/tollgate/shared/saga"
 )
@@ -32,5 +33,35 @@ func TestAWorkerThatOversleptSendsNothing(t *testing.T) {
 	r.pass(time.Minute, 10*time.Second)
 	if got := r.get(p); got.Status != Authorized || r.effects(p)[providersim.EffectAuthorize] != 1 {
 		t.Errorf("in the end: %+v, effects %v", got, r.effects(p))
+	}
+}
+
+// The reply to a worker that overstayed is the proof of what others are in doubt about, and
+// is stored as one, while another of them is at it, too.
+func TestALateReplyIsTheProofWhileAnotherWorkerAsks(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.Hook = func(ctx context.Context, point string) {
+		if point != PointCalled {
+			return
+		}
+		r.Hook = nil
+		if err := r.clock.Advance(ctx, saga.Lease+time.Second); err != nil {
+			t.Error(err)
+		}
+		var open id.ID
+		if err := r.Pool.QueryRow(ctx, `SELECT id FROM transaction_saga`).Scan(&open); err != nil {
+			t.Fatal(err)
+		}
+		if held, err := saga.Take(ctx, r.Pool, open, r.NewID(), r.Now()); err != nil || held == nil {
+			t.Errorf("another worker takes it: %+v, %v", held, err)
+		}
+	}
+	p := decode[View](t, r.must(r.Create(t.Context(), r.caller, r.key("/v1/payments"), r.params(Manual))))
+	if got := r.get(p); got.Status != Authorized {
+		t.Fatalf("it is %s", got.Status)
+	}
+	if rules := r.strings(`SELECT state || ' ' || coalesce(rule, 'by no rule') FROM transaction_saga`); len(rules) != 1 || rules[0] != "done "+RuleReply {
+		t.Errorf("the operation is %v", rules)
 	}
 }

@@ -33,7 +33,7 @@ type work struct {
 }
 
 func (w work) sourceOf(evidence id.ID) Source {
-	return Source{Name: w.source, Rule: w.rule, Evidence: evidence, Actor: w.actor}
+	return Source{Name: w.source, Rule: w.rule, Evidence: evidence, Actor: w.actor, saga: w.saga.ID}
 }
 
 // execute sends the attempt to the provider, unless the lease has run out: a worker that was
@@ -171,12 +171,14 @@ func (s *Service) conclude(ctx context.Context, b *pgx.Batch, d *dossier, w work
 	sg := d.saga(w.saga.ID)
 	holding := sg.Open() && sg.LeaseToken == w.token
 	evidence := s.queueResponse(b, d.Payment, response{provider: w.provider, saga: sg.ID, key: w.attempt.Key, operation: w.operation(), result: res}, d.now)
+	src := w.sourceOf(evidence)
+	src.overtaken = sg.Live(d.now) && !holding
 	if holding {
 		if next = s.failOver(ctx, b, d, sg, w, res); next != nil {
 			if w.rule != "" {
 				saga.QueueResolved(b, sg.ID, w.rule, evidence)
 			}
-			d.write(b, w.sourceOf(evidence))
+			d.write(b, src)
 			a, _ = d.answer(sg, nil)
 			a.After = s.after(d.ID, nil)
 			return a, next, nil
@@ -195,7 +197,7 @@ func (s *Service) conclude(ctx context.Context, b *pgx.Batch, d *dossier, w work
 	if holding {
 		later = s.release(b, d, sg, w, res, evidence)
 	}
-	d.write(b, w.sourceOf(evidence))
+	d.write(b, src)
 	a, _ = d.answer(sg, refusalOf(d, sg))
 	if sg.State == saga.Scheduled && sg.Kind == provider.Authorize {
 		a = idempotency.Answer{Status: http.StatusServiceUnavailable, Body: s.unavailable(d), RetryAfter: max(pollAfter, res.RetryAfter)}
