@@ -81,7 +81,8 @@ func (r *rig) traced(tr *tracer) *Service {
 	return &s
 }
 
-// A webhook closes the saga while the reply is on its way: the merchant is told 422.
+// A webhook closes the saga while the reply is on its way. The merchant is told that it
+// worked, and so is whoever asks again.
 func TestAWebhookBeforeTheReplyIsNoRefusal(t *testing.T) {
 	t.Parallel()
 	for _, step := range []provider.Step{provider.Capture, provider.Void} {
@@ -110,7 +111,7 @@ func TestAWebhookBeforeTheReplyIsNoRefusal(t *testing.T) {
 	}
 }
 
-// Same for a create, when the payment has moved on: bytes differ from the stored ones.
+// The same for a create, when the payment has moved on: both get the bytes that are stored.
 func TestALateReplyGetsTheStoredAnswer(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -130,7 +131,7 @@ func TestALateReplyGetsTheStoredAnswer(t *testing.T) {
 	}
 }
 
-// A repeat reads the payment and the saga at two times.
+// A webhook comes between the repeat's reading of the payment and of the saga.
 func TestARepeatIsOfOneMoment(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -151,7 +152,7 @@ func TestARepeatIsOfOneMoment(t *testing.T) {
 	}
 }
 
-// A cancel reads "scheduled", a task sends, the cancel says "unsent".
+// A task sends what a cancel under way is about to call unsent: one waits for the other.
 func TestACancelDoesNotOvertakeASending(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -186,7 +187,7 @@ func TestACancelDoesNotOvertakeASending(t *testing.T) {
 	}
 }
 
-// As F1, and the reply itself never came: a capture that timed out is called refused.
+// A webhook closes the saga, and the reply itself never comes.
 func TestATimedOutCaptureThatAWebhookProvedIsAnswered(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -60,7 +60,8 @@ func TestACrashWhilePollingThePayer(t *testing.T) {
 	}
 }
 
-// A cancel supersedes the authorization, and its void is refused: nobody owns the payment.
+// A cancel supersedes the authorization, and its void is refused: as long as the
+// payment is pending, a saga owns it.
 func TestARefusedVoidKeepsAPendingPaymentOwned(t *testing.T) {
 	t.Parallel()
 	for _, refusal := range []provider.Outcome{provider.Rejected, provider.Declined} {
@@ -91,7 +92,7 @@ func TestARefusedVoidKeepsAPendingPaymentOwned(t *testing.T) {
 	}
 }
 
-// "Absent" is believed by the age of the attempt's row, not of its first sending.
+// An attempt is a day old when it is first sent. That it is absent is not believed at once.
 func TestAbsenceIsCountedFromTheFirstSending(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -124,7 +125,8 @@ func TestAbsenceIsCountedFromTheFirstSending(t *testing.T) {
 	}
 }
 
-// A crash between lease and send makes an expired, provably unsent authorization be sent.
+// A worker dies between lease and send, and the payment expires: what provably never left
+// is not sent any more.
 func TestNothingIsSentAfterExpiry(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -144,7 +146,7 @@ func TestNothingIsSentAfterExpiry(t *testing.T) {
 	}
 }
 
-// What expires at 15 minutes is cancelled at 21.
+// What expires at 15 minutes is cancelled then, not when it would next be tried.
 func TestExpiryIsOnTime(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -158,7 +160,7 @@ func TestExpiryIsOnTime(t *testing.T) {
 	}
 }
 
-// Do errors of deferred constraints come out of a pipelined transaction?
+// The error of a deferred constraint comes out of a pipelined transaction.
 func TestDeferredConstraintsReachThroughAPipeline(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -171,7 +173,8 @@ func TestDeferredConstraintsReachThroughAPipeline(t *testing.T) {
 	}
 }
 
-// "pending" seen during the confirmation hides the next action that follows.
+// An event shows the payment as pending while it is confirmed; the next action that follows
+// is kept.
 func TestPendingDoesNotHideTheNextAction(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -192,7 +195,6 @@ func TestPendingDoesNotHideTheNextAction(t *testing.T) {
 	}
 }
 
-// A crafted cursor.
 func TestACraftedCursorIsRefused(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -204,7 +206,7 @@ func TestACraftedCursorIsRefused(t *testing.T) {
 	}
 }
 
-// DESIGN: "A cancel supersedes scheduled".
+// A capture that provably never left, and is scheduled, gives way to a cancel.
 func TestACancelSupersedesAScheduledCapture(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -218,7 +220,7 @@ func TestACancelSupersedesAScheduledCapture(t *testing.T) {
 	}
 }
 
-// capture_before is lost when the webhook, which can't say it, comes first.
+// The webhook, which can't say capture_before, comes first; the reply completes it.
 func TestCaptureBeforeIsLearntFromTheReply(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -237,7 +239,7 @@ func TestCaptureBeforeIsLearntFromTheReply(t *testing.T) {
 	}
 }
 
-// The evidence of "absent" is an empty row; attempts stay without an outcome.
+// What an absence was concluded from is stored, to be read by a human.
 func TestAbsenceHasItsEvidence(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -351,7 +353,7 @@ func TestEverythingAtOnce(t *testing.T) {
 	r.gapless()
 }
 
-// What was excess is not counted when the reservation that stood in its way goes.
+// What was excess is counted when the reservation that stood in its way goes.
 func TestExcessIsCountedWhenThereIsRoom(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -368,7 +370,7 @@ func TestExcessIsCountedWhenThereIsRoom(t *testing.T) {
 	}
 }
 
-// A 503 that says "will retry" says when to ask again?
+// A 503 that says "will retry" says when to ask again.
 func TestUnavailableSaysWhenToAskAgain(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -13,7 +13,7 @@ import (
 	"github.com/tollgate/tollgate/shared/provider/providersim"
 )
 
-// A success of a refund that was FAILED (by an attempt's refusal) is dropped.
+// A refund is FAILED, by an attempt's refusal, and the provider proves that it was done.
 func TestARefundThatSucceedsAfterItFailedIsBooked(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -39,6 +39,7 @@ func TestARefundThatSucceedsAfterItFailedIsBooked(t *testing.T) {
 	}
 }
 
+// stripePost is what somebody does at Stripe without Tollgate, in the dashboard say.
 func (r *rig) stripePost(path string, form url.Values) {
 	r.t.Helper()
 	req := httptest.NewRequest("POST", path, strings.NewReader(form.Encode()))
@@ -51,7 +52,7 @@ func (r *rig) stripePost(path string, form url.Values) {
 	}
 }
 
-// Any refund on a dead payment discharges the whole obligation.
+// A refund of a part, made elsewhere, leaves the rest of the obligation open.
 func TestAPartialRefundDischargesNoObligation(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -65,7 +66,7 @@ func TestAPartialRefundDischargesNoObligation(t *testing.T) {
 	}
 }
 
-// An obligation's refund that succeeds and then fails stays "done".
+// An obligation is done when its refund succeeds, and not any more when that fails later.
 func TestAnObligationOpensAgainWhenItsRefundFails(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -85,7 +86,7 @@ func TestAnObligationOpensAgainWhenItsRefundFails(t *testing.T) {
 	}
 }
 
-// A refund that is pending at the provider is "undone", so a new key asks for another.
+// A refund that is pending at the provider is waited for, not asked for under a new key.
 func TestAPendingReleaseIsNotAskedForAgain(t *testing.T) {
 	t.Parallel()
 	c := clock.NewFrozen(epoch)

@@ -52,7 +52,7 @@ func (r *rig) withTasks(queues ...string) *cloudtasks.Server {
 	return server
 }
 
-// Each resumption that retries a guarded step leaves two tasks behind: they double.
+// An operation that is retried for hours has one chain of tasks, which does not branch.
 func TestAStickyErrorCostsFewTasks(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -75,7 +75,7 @@ func TestAStickyErrorCostsFewTasks(t *testing.T) {
 	}
 }
 
-// A late task resumes what is not due, and leaves a task of its own: chains never merge.
+// Tasks that come late find nothing due and leave no tasks of their own.
 func TestTasksForOneSagaMerge(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -105,7 +105,7 @@ func TestTasksForOneSagaMerge(t *testing.T) {
 	}
 }
 
-// One saga whose queue is missing keeps the sweep from all the others.
+// The sweep makes the other sagas' tasks when one saga's queue is missing.
 func TestOneMissingQueueStopsNoOther(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -129,7 +129,7 @@ func TestOneMissingQueueStopsNoOther(t *testing.T) {
 	}
 }
 
-// A merchant who asks again as told pushes the resolution away.
+// A merchant who asks again as often as told does not push the resolution away.
 func TestAskingAgainDoesNotPutTheResolutionOff(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -132,7 +132,7 @@ func (r *rig) key(path string) idempotency.Request {
 	return idempotency.Request{MerchantID: r.shop.MerchantID, Key: fmt.Sprintf("key-%020d", r.keys), Method: "POST", Path: path}
 }
 
-// paid is a payment of a test.
+// paying is a payment of a test, with its id read.
 type paying struct {
 	payment.View
 	ID id.ID

@@ -69,7 +69,7 @@ func TestTheDefaultLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := time.Second
-	want := map[string]guard.Timeouts{ // DESIGN, section 6: connect / read
+	want := map[string]guard.Timeouts{ // connect / read, as each provider answers
 		"stripe": {Connect: 2 * s, Authorize: 5 * s, Capture: 10 * s, Void: 10 * s, Refund: 10 * s, LookUp: 5 * s},
 		"paypal": {Connect: 3 * s, Authorize: 10 * s, Capture: 15 * s, Void: 15 * s, Refund: 15 * s, LookUp: 10 * s},
 		"bank":   {Connect: 5 * s, Authorize: 15 * s, Capture: 18 * s, Void: 18 * s, Refund: 18 * s, LookUp: 15 * s},
