@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/tollgate/tollgate/shared/id"
 	"github.com/tollgate/tollgate/shared/merchant"
 	"github.com/tollgate/tollgate/shared/postgres"
 	"github.com/tollgate/tollgate/shared/webhook/endpoint"
@@ -110,20 +111,15 @@ func merchantsList(*flag.FlagSet) action {
 }
 
 func merchantsSuspend(*flag.FlagSet) action {
-	return func(ctx context.Context, s *session, args []string) (result, error) {
-		m, err := parseID[ofMerchant](args[0])
-		if err != nil {
-			return nil, err
-		}
-		store, err := s.merchants(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return done{fmt.Sprintf("Requests of %s are refused from now on.", m)}, store.Suspend(ctx, m.ID)
-	}
+	return onMerchant((*merchant.Store).Suspend, "Requests of %s are refused from now on.")
 }
 
 func merchantsActivate(*flag.FlagSet) action {
+	return onMerchant((*merchant.Store).Activate, "Requests of %s are accepted from now on.")
+}
+
+// onMerchant is a command that does one thing to the merchant of its argument.
+func onMerchant(do func(*merchant.Store, context.Context, id.ID) error, said string) action {
 	return func(ctx context.Context, s *session, args []string) (result, error) {
 		m, err := parseID[ofMerchant](args[0])
 		if err != nil {
@@ -133,7 +129,7 @@ func merchantsActivate(*flag.FlagSet) action {
 		if err != nil {
 			return nil, err
 		}
-		return done{fmt.Sprintf("Requests of %s are accepted from now on.", m)}, store.Activate(ctx, m.ID)
+		return done{fmt.Sprintf(said, m)}, do(store, ctx, m.ID)
 	}
 }
 
