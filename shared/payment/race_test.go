@@ -71,20 +71,15 @@ func TestAThousandRefundsNeverExceedTheCapture(t *testing.T) {
 	in.Amount = 500
 	p := r.pay(in)
 
-	stop, watched := make(chan struct{}), make(chan struct{})
+	// A watcher looks each time that a refund was asked for, but for those during which it is looking.
+	looks, watched := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(watched)
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
+		for range looks {
 			var over bool
 			err := r.Pool.QueryRow(t.Context(), `SELECT bool_or(refunded_minor + refund_reserved_minor > captured_minor) FROM transactions`).Scan(&over)
 			if err != nil || over {
 				t.Errorf("refunds exceed the capture: %v %v", over, err)
-				return
 			}
 		}
 	}()
@@ -96,6 +91,10 @@ func TestAThousandRefundsNeverExceedTheCapture(t *testing.T) {
 	for range 1000 {
 		req := r.key("/refund")
 		g.Go(func() error {
+			select {
+			case looks <- struct{}{}:
+			default:
+			}
 			a, err := r.Refund(t.Context(), r.caller, req, paymentID(t, p), RefundParams{Amount: minor(1)})
 			for fault.Is(err, fault.OperationInProgress) || a.Status == http.StatusAccepted { // retried while told to
 				a, err = r.Refund(t.Context(), r.caller, req, paymentID(t, p), RefundParams{Amount: minor(1)})
@@ -114,7 +113,7 @@ func TestAThousandRefundsNeverExceedTheCapture(t *testing.T) {
 		})
 	}
 	_ = g.Wait()
-	close(stop)
+	close(looks)
 	<-watched
 	if refunded != 500 || refused != 500 {
 		t.Errorf("%d refunded and %d refused, want 500 and 500", refunded, refused)
