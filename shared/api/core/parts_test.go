@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -86,6 +88,37 @@ func TestHealthFollowsTheDatabase(t *testing.T) {
 	expect("with one to be had", "readiness", 200, isReady)
 	expect("before the migration", "startup", 503, mayNot)
 	expect("before the migration", "readiness", 200, isReady) // of the release before, which goes on
+}
+
+// An instance with more requests than connections is no worse than the others: who asks
+// for its health gets no connection in time, since all who came before wait for one too,
+// and they get theirs.
+func TestABusyInstanceIsReady(t *testing.T) {
+	t.Parallel()
+	pool, ask := withDatabase(t, pgtest.New(t))
+	// Together they need twenty times as long as a probe has.
+	ctx, done := context.WithCancel(t.Context())
+	var requests sync.WaitGroup
+	defer requests.Wait()
+	defer done()
+	for range 200 {
+		requests.Go(func() {
+			if _, err := pool.Exec(ctx, `SELECT pg_sleep(0.2)`); err != nil && ctx.Err() == nil {
+				t.Errorf("a request that waits its turn: %v", err)
+			}
+		})
+	}
+	for pool.Stat().AcquireCount() < 4 { // by now all others wait
+		runtime.Gosched()
+	}
+	for range 2 { // so many failures take an instance away
+		if status, body := ask("readiness"); status != http.StatusOK || body != isReady {
+			t.Errorf("%d %s", status, body)
+		}
+	}
+	if served := pool.Stat().AcquireCount(); served > 150 {
+		t.Errorf("%d requests are done already: the probes did not have to wait", served)
+	}
 }
 
 // A database that takes connections and says nothing is as good as none, and costs no probe
