@@ -76,19 +76,21 @@ func (s *session) advance(ctx context.Context, c course) error {
 
 var errGone = errors.New("the canary is gone: somebody else rolled it back or deployed")
 
-// shift gives every canary a share of the requests. At 100 % the tags of the promotion
-// before go, also from functions without a canary: afterwards they would belong to
-// different releases.
+// shift gives every canary a share of the requests. Before 100 % the tags of the promotion
+// before go from all functions, also from those without a canary: afterwards they would
+// belong to different releases.
 func (s *session) shift(ctx context.Context, all []function, percent int32) error {
 	expected := map[string]string{}
-	var concerned []string
+	var canaries, others []string
 	for _, f := range all {
 		expected[f.name] = f.canary
-		if f.canary != "" || percent == 100 && f.pinned {
-			concerned = append(concerned, f.name)
+		if f.canary != "" {
+			canaries = append(canaries, f.name)
+		} else if percent == 100 && f.pinned && !promoting(all) {
+			others = append(others, f.name)
 		}
 	}
-	return each(ctx, concerned, func(ctx context.Context, name string) error {
+	give := func(ctx context.Context, name string) error {
 		return s.change(ctx, name, func(f function) (split, error) {
 			want := f.split
 			if f.canary != expected[name] {
@@ -102,7 +104,11 @@ func (s *session) shift(ctx context.Context, all []function, percent int32) erro
 			}
 			return want, nil
 		})
-	})
+	}
+	if err := each(ctx, others, give); err != nil {
+		return err
+	}
+	return each(ctx, canaries, give)
 }
 
 // watch judges the canaries of one step, every minute and when all of its time can be

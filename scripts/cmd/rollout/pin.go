@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -140,35 +141,69 @@ func (s *session) promote(ctx context.Context, now bool) error {
 	return nil
 }
 
+// promoting reports whether a promotion may have begun: every canary that is left has all
+// requests, and by shift, which leaves them no previous revision. What is tagged previous
+// was then stable before this promotion.
+func promoting(all []function) bool {
+	canaries := 0
+	for _, f := range all {
+		if f.canary == "" {
+			continue
+		}
+		if f.percent < 100 || f.previous != "" {
+			return false
+		}
+		canaries++
+	}
+	return canaries > 0
+}
+
 // rollbackTime bounds a rollback that follows a failure.
-const rollbackTime = 15 * time.Minute
+const rollbackTime = 30 * time.Minute
 
 // rollback ends a rollout: every function goes back to its stable revision. With
-// previous it also takes back the last promotion. Given again, it finds nothing to do.
+// previous it also takes back the last promotion, and without when that was cut off: the
+// functions of a release stay together. Given again, it finds nothing to do.
 func (s *session) rollback(ctx context.Context, previous bool) error {
-	err := each(ctx, s.functions, func(ctx context.Context, name string) error {
-		err := s.change(ctx, name, func(f function) (split, error) {
-			if previous && f.previous != "" {
-				return split{stable: f.previous, pinned: true}, nil
-			}
-			if f.canary == "" && f.odd == nil {
-				return f.split, nil
-			}
-			if f.stable == "" {
-				return f.split, fmt.Errorf("no revision is tagged %s to go back to", stableTag)
-			}
-			return split{stable: f.stable, previous: f.previous, pinned: true}, nil
-		})
-		if status.Code(err) == codes.NotFound { // not deployed yet
-			return nil
+	all, _ := s.fleet(ctx) // what could not be read is tried again below
+	again := "scripts/rollout rollback"
+	if previous = previous || promoting(all); previous {
+		again += " --previous"
+	}
+	// The canaries last: while there are any, it is known how far the promotion came.
+	var canaries []string
+	for _, f := range all {
+		if f.canary != "" {
+			canaries = append(canaries, f.name)
 		}
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("%w\nnot every function is back: give scripts/rollout rollback again, and look with scripts/rollout status", err)
+	}
+	others := slices.DeleteFunc(slices.Clone(s.functions), func(name string) bool { return slices.Contains(canaries, name) })
+	back := func(ctx context.Context, name string) error { return s.goBack(ctx, name, previous) }
+	if err := errors.Join(each(ctx, others, back), each(ctx, canaries, back)); err != nil {
+		return fmt.Errorf("%w\nnot every function is back: give %s again, and look with scripts/rollout status", err, again)
 	}
 	s.say("every function is on its stable revision")
 	return nil
+}
+
+// goBack is rollback of one function.
+func (s *session) goBack(ctx context.Context, name string, previous bool) error {
+	err := s.change(ctx, name, func(f function) (split, error) {
+		if previous && f.previous != "" {
+			return split{stable: f.previous, pinned: true}, nil
+		}
+		if f.canary == "" && f.odd == nil {
+			return f.split, nil
+		}
+		if f.stable == "" {
+			return f.split, fmt.Errorf("no revision is tagged %s to go back to", stableTag)
+		}
+		return split{stable: f.stable, previous: f.previous, pinned: true}, nil
+	})
+	if status.Code(err) == codes.NotFound { // not deployed yet
+		return nil
+	}
+	return err
 }
 
 // takeBack rolls back after a failure, also when ctx has ended, which may be the

@@ -121,6 +121,90 @@ func TestAPromotionThatWasCutOffGoesOn(t *testing.T) {
 	r.is("N-2 100 stable, N-1 0 previous")
 }
 
+// halfPromoted brings release 2 to all requests, after a release before it of which there
+// is a revision to go back to, and promotes it for some functions.
+func halfPromoted(t *testing.T) *rig {
+	t.Helper()
+	r := newRig(t)
+	r.released()
+	r.must("promote", "--now")
+	r.deploy(3)
+	r.must("smoke")
+	r.must("canary", "--steps", "100", "--soak", "1m")
+	r.Fail(func(call, resource string) error {
+		if call == "UpdateService" && resource == "sweep" {
+			return status.Error(codes.PermissionDenied, "denied")
+		}
+		return nil
+	})
+	r.refused([]string{"give the command again"}, "promote")
+	r.Fail(away())
+	r.has("createpayment", "N-3 100 stable, N-2 0 previous")
+	r.has("sweep", "N-2 0 stable, N-3 100 canary")
+	return r
+}
+
+// A release of which half is promoted goes back whole: the functions were tried together.
+func TestAPromotionThatWasCutOffGoesBack(t *testing.T) {
+	t.Parallel()
+	r := halfPromoted(t)
+	r.must("rollback")
+	r.is("N-2 100 stable")
+}
+
+// The same, when one of them can't go back at first.
+func TestARollbackOfHalfAPromotionIsGivenAgain(t *testing.T) {
+	t.Parallel()
+	r := halfPromoted(t)
+	r.Fail(func(call, resource string) error {
+		if call == "UpdateService" && resource == "createpayment" {
+			return status.Error(codes.PermissionDenied, "denied")
+		}
+		return nil
+	})
+	r.refused([]string{"createpayment: ", "give scripts/rollout rollback --previous again"}, "rollback")
+	r.has("getpayment", "N-2 100 stable")
+	r.has("sweep", "N-2 100 stable")
+	r.has("createpayment", "N-3 100 stable, N-2 0 previous")
+	r.Fail(away())
+	r.must("rollback", "--previous")
+	r.is("N-2 100 stable")
+}
+
+// A canary that somebody gave everything by hand has not been promoted, and the release
+// before it stays.
+func TestACanaryMovedByHandIsNoPromotion(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.released()
+	r.must("promote", "--now")
+	r.Deploy("getpayment", "getpayment-3", true)
+	r.must("smoke")
+	r.Shift("getpayment", target(stableTag, "getpayment-2", 0), target(canaryTag, "getpayment-3", 100), target(previousTag, "getpayment-1", 0))
+	r.must("rollback")
+	r.is("N-2 100 stable, N-1 0 previous")
+}
+
+// However it is carried on, all of it can be taken back afterwards.
+func TestAPromotionThatWasCutOffKeepsTheWayBack(t *testing.T) {
+	t.Parallel()
+	for name, commands := range map[string][]string{
+		"by canary": {"canary --steps 100 --soak 1m", "promote"},
+		"at once":   {"promote --now"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := halfPromoted(t)
+			for _, c := range commands {
+				r.must(strings.Fields(c)...)
+			}
+			r.is("N-3 100 stable, N-2 0 previous")
+			r.must("rollback", "--previous")
+			r.is("N-2 100 stable")
+		})
+	}
+}
+
 func TestPromoteNow(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
