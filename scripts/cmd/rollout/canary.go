@@ -54,6 +54,9 @@ func (s *session) advance(ctx context.Context, c course) error {
 		}
 	}
 	if len(canaries) == 0 {
+		if err := untagged(all); err != nil {
+			return err
+		}
 		s.say("no revision is tagged %s: nothing to try", canaryTag)
 		return nil
 	}

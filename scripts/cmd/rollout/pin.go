@@ -121,6 +121,11 @@ func (s *session) promote(ctx context.Context, now bool) error {
 	if len(problems) > 0 {
 		return errors.Join(problems...)
 	}
+	if len(ready) == 0 {
+		if err := untagged(all); err != nil {
+			return err
+		}
+	}
 	if now { // the last step of a canary, without its trial
 		if err := s.shift(ctx, all, 100); err != nil {
 			return err
@@ -139,6 +144,21 @@ func (s *session) promote(ctx context.Context, now bool) error {
 	}
 	s.say("%d functions promoted", len(ready))
 	return nil
+}
+
+// untagged refuses new revisions that nobody tries, where there is nothing else to do: a
+// release is not out because its tags are gone.
+func untagged(all []function) error {
+	var problems []error
+	for _, f := range all {
+		if f.pinned && f.changed() && f.canary == "" {
+			problems = append(problems, fmt.Errorf("%s: revision %s is new and not tagged %s", f.name, f.newest, canaryTag))
+		}
+	}
+	if len(problems) > 0 {
+		problems = append(problems, errors.New("another rollout pinned or rolled back meanwhile, or they were never tried: begin with scripts/rollout smoke"))
+	}
+	return errors.Join(problems...)
 }
 
 // promoting reports whether a promotion may have begun: every canary that is left has all

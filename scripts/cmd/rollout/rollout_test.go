@@ -171,6 +171,27 @@ func TestARollbackOfHalfAPromotionIsGivenAgain(t *testing.T) {
 	r.is("N-2 100 stable")
 }
 
+// A release whose canaries are gone, as when another one has pinned meanwhile, does not
+// end as if it were out.
+func TestWithoutTheirTagsNewRevisionsAreNotOut(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.released()
+	r.must("pin") // another build
+	r.is("N-1 100 stable")
+	want := []string{"getpayment-2", "tagged canary", "scripts/rollout smoke"}
+	r.refused(want, "promote")
+	r.refused(want, "promote", "--now")
+	r.refused(want, "canary")
+	r.is("N-1 100 stable")
+	r.must("smoke")
+	r.must("canary", "--soak", "1m")
+	r.must("promote")
+	r.is("N-2 100 stable, N-1 0 previous")
+	r.must("promote") // again: there is nothing left
+	r.must("canary")
+}
+
 // A canary that somebody gave everything by hand has not been promoted, and the release
 // before it stays.
 func TestACanaryMovedByHandIsNoPromotion(t *testing.T) {
