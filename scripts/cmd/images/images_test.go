@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"cloud.google.com/go/run/apiv2/runpb"
+
 	"github.com/tollgate/tollgate/scripts/internal/cloudtest"
 )
 
@@ -187,7 +189,20 @@ func TestImagesThatRun(t *testing.T) {
 	if err := run(t.Context(), w, []string{"--running"}); err != nil {
 		t.Fatal(err)
 	}
+	newest := written(t, root)["createpayment"]
+
+	// A release that was taken back does not come again with what is applied next.
+	cloud.Shift("createpayment", &runpb.TrafficTarget{
+		Type:     runpb.TrafficTargetAllocationType_TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION,
+		Revision: "createpayment-00001-abc", Percent: 100, Tag: "stable",
+	})
+	if err := run(t.Context(), w, []string{"--running"}); err != nil {
+		t.Fatal(err)
+	}
 	images := written(t, root)
+	if got := images["createpayment"]; got == newest || !strings.HasPrefix(got, registry+"/createpayment@sha256:") {
+		t.Errorf("createpayment: %s, and its newest revision, which serves nobody, has %s", got, newest)
+	}
 	if len(images) != 4 || !strings.HasPrefix(images["migrate"], registry+"/migrate@sha256:") {
 		t.Errorf("%v", images)
 	}

@@ -33,7 +33,8 @@ a change of its own; it is
 unless said. DIR is .cache/package. NETWORK is the docker network of the build's
 containers.
 
-With --running it writes the images that are deployed instead. Do that before terraform
+With --running it writes the images that get the requests instead: after a rollback those
+of the release before. Do that before terraform
 apply from another machine: without the file terraform would take the functions away.
 PROJECT and REGION are taken from TF_VAR_project and TF_VAR_region unless given.
 `

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 
 	cloudrun "cloud.google.com/go/run/apiv2"
 	"cloud.google.com/go/run/apiv2/runpb"
@@ -14,7 +15,9 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// deployed reads which images terraform gave the services and the jobs last.
+// deployed reads which images the services' stable revisions and the jobs have. What
+// terraform gave a service last may have been taken back since, and must not come again
+// with whatever is applied next.
 func deployed(ctx context.Context, w world, project, region string, functions []string) (map[string]string, error) {
 	if project == "" || region == "" {
 		return nil, errors.New("which deployment? Give --project and --region, or set TF_VAR_project and TF_VAR_region")
@@ -36,6 +39,11 @@ func deployed(ctx context.Context, w world, project, region string, functions []
 		return nil, err
 	}
 	defer func() { _ = jobsClient.Close() }()
+	revisions, err := cloudrun.NewRevisionsClient(ctx, options...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = revisions.Close() }()
 
 	images := map[string]string{}
 	var missing []string
@@ -55,7 +63,13 @@ func deployed(ctx context.Context, w world, project, region string, functions []
 	where := fmt.Sprintf("projects/%s/locations/%s", project, region)
 	for _, name := range functions {
 		s, err := services.GetService(ctx, &runpb.GetServiceRequest{Name: where + "/services/" + name})
-		if err := note(name, s.GetTemplate().GetContainers(), err); err != nil {
+		containers := s.GetTemplate().GetContainers()
+		if revision := stable(s); revision != "" {
+			var r *runpb.Revision
+			r, err = revisions.GetRevision(ctx, &runpb.GetRevisionRequest{Name: s.GetName() + "/revisions/" + revision})
+			containers = r.GetContainers()
+		}
+		if err := note(name, containers, err); err != nil {
 			return nil, err
 		}
 	}
@@ -69,4 +83,15 @@ func deployed(ctx context.Context, w world, project, region string, functions []
 		return nil, fmt.Errorf("not deployed: %v; nothing is written, since terraform takes all images or none", missing)
 	}
 	return images, nil
+}
+
+// stable is the revision that scripts/rollout keeps the service's requests on; empty for a
+// service whose newest takes over by itself.
+func stable(s *runpb.Service) string {
+	for _, t := range s.GetTraffic() {
+		if t.GetTag() == "stable" {
+			return path.Base(t.GetRevision())
+		}
+	}
+	return ""
 }

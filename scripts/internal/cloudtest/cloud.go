@@ -70,6 +70,7 @@ func Start(now func() time.Time) (*Cloud, error) {
 	c.addr = listener.Addr().String()
 	c.grpc = grpc.NewServer(grpc.UnaryInterceptor(c.intercept))
 	runpb.RegisterServicesServer(c.grpc, services{cloud: c})
+	runpb.RegisterRevisionsServer(c.grpc, revisions{cloud: c})
 	runpb.RegisterJobsServer(c.grpc, jobs{cloud: c})
 	longrunningpb.RegisterOperationsServer(c.grpc, operations{cloud: c})
 	monitoringpb.RegisterMetricServiceServer(c.grpc, metrics{cloud: c})

@@ -171,6 +171,23 @@ func (s services) UpdateService(_ context.Context, r *runpb.UpdateServiceRequest
 	return s.cloud.begin(proto.CloneOf(have.Service))
 }
 
+// revisions serves the revisions of Cloud Run's services.
+type revisions struct {
+	runpb.UnimplementedRevisionsServer
+	cloud *Cloud
+}
+
+func (r revisions) GetRevision(_ context.Context, q *runpb.GetRevisionRequest) (*runpb.Revision, error) {
+	r.cloud.mu.Lock()
+	defer r.cloud.mu.Unlock()
+	of, revision, _ := strings.Cut(q.GetName(), "/revisions/")
+	name := path(of)
+	if s := r.cloud.services[name]; s == nil || s.GetName() != of || !slices.Contains(s.revisions, revision) {
+		return nil, notFound(q.GetName())
+	}
+	return &runpb.Revision{Name: q.GetName(), Containers: []*runpb.Container{{Image: image + name + "@" + digest(revision)}}}, nil
+}
+
 var tag = regexp.MustCompile(`^[a-z][a-z0-9-]{0,45}[a-z0-9]$`)
 
 // valid refuses what Cloud Run refuses of a service's traffic.
