@@ -41,8 +41,9 @@ func ParseLogins(text string) ([]Login, error) {
 
 // Grant gives the accounts their roles, and takes from them any other of Tollgate's. It changes nothing if one of them is
 // not as it has to be: the role and the account are there, and the account has no way to more rights, neither by an
-// attribute such as CREATEROLE nor by being a member of the tables' owner. It returns the accounts that have a role of
-// Tollgate's and were not given here, as role=login.
+// attribute such as CREATEROLE nor by being a member of the tables' owner, of a role of PostgreSQL's that reads or writes
+// everything, or of one that has a role of Tollgate's. It returns the accounts that have a role of Tollgate's and were not
+// given here, as role=login.
 //
 // Nobody but the owner can make temporary tables in the database afterwards.
 func Grant(ctx context.Context, c *pgx.ConnConfig, logins []Login) (others []string, err error) {
@@ -76,10 +77,15 @@ func Grant(ctx context.Context, c *pgx.ConnConfig, logins []Login) (others []str
 const (
 	selectRole = `SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1 AND NOT rolcanlogin)`
 
+	// A role of Tollgate's that the account has itself is none of the other ways: it is taken away.
 	selectLogin = `
 		SELECT rolcanlogin, rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls,
-			pg_has_role(oid, (SELECT relowner FROM pg_class WHERE oid = 'transactions'::regclass), 'MEMBER')
-		FROM pg_roles WHERE rolname = $1`
+			pg_has_role(oid, (SELECT relowner FROM pg_class WHERE oid = 'transactions'::regclass), 'MEMBER'),
+			(SELECT coalesce(string_agg(r.rolname, ', ' ORDER BY r.rolname), '') FROM pg_roles r
+			 WHERE pg_has_role(l.oid, r.oid, 'MEMBER') AND (
+				r.rolname IN ('pg_read_all_data', 'pg_write_all_data', 'pg_read_server_files', 'pg_write_server_files', 'pg_execute_server_program')
+				OR r.rolname LIKE 'tollgate\_%' AND NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = r.oid AND m.member = l.oid)))
+		FROM pg_roles l WHERE rolname = $1`
 
 	selectFormer = `
 		SELECT r.rolname FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles g ON g.oid = m.member
@@ -103,7 +109,8 @@ func check(ctx context.Context, tx pgx.Tx, logins []Login) error {
 			wrong = append(wrong, fmt.Errorf("there is no role %s", l.Role))
 		}
 		var logsIn, attributes, owner bool
-		err := tx.QueryRow(ctx, selectLogin, l.Name).Scan(&logsIn, &attributes, &owner)
+		var others string
+		err := tx.QueryRow(ctx, selectLogin, l.Name).Scan(&logsIn, &attributes, &owner, &others)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows) || err == nil && !logsIn:
 			wrong = append(wrong, fmt.Errorf("there is no account %s", l.Name))
@@ -113,6 +120,8 @@ func check(ctx context.Context, tx pgx.Tx, logins []Login) error {
 			wrong = append(wrong, fmt.Errorf("the account %s has an attribute that leads past its role (SUPERUSER, CREATEROLE, CREATEDB, REPLICATION or BYPASSRLS)", l.Name))
 		case owner:
 			wrong = append(wrong, fmt.Errorf("the account %s can become the owner of the tables: take that membership from it", l.Name))
+		case others != "":
+			wrong = append(wrong, fmt.Errorf("the account %s has rights beside its role, as a member of %s: take that membership from it", l.Name, others))
 		}
 	}
 	return errors.Join(wrong...)

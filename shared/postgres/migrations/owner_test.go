@@ -140,6 +140,9 @@ func TestAccountsWithAnotherWayAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	super := connect(t, c.superuser)
+	if _, err := super.Exec(t.Context(), `CREATE ROLE team; GRANT tollgate_operator TO team`); err != nil {
+		t.Fatal(err)
+	}
 	good := migrations.Login{Role: "tollgate_operator", Name: operatorAccount}
 	for name, test := range map[string]struct {
 		before, after string
@@ -153,6 +156,8 @@ func TestAccountsWithAnotherWayAreRefused(t *testing.T) {
 		"who migrates":     {login: migrations.Login{Role: "tollgate_settle", Name: "run-migrate@project.iam"}, want: "owner"},
 		"an administrator": {`GRANT administrator TO "` + settleAccount + `"`, `REVOKE administrator FROM "` + settleAccount + `"`, migrations.Login{Role: "tollgate_settle", Name: settleAccount}, "owner"},
 		"an attribute":     {`ALTER ROLE "` + settleAccount + `" CREATEROLE`, `ALTER ROLE "` + settleAccount + `" NOCREATEROLE`, migrations.Login{Role: "tollgate_settle", Name: settleAccount}, "CREATEROLE"},
+		"who reads all":    {`GRANT pg_read_all_data TO "` + settleAccount + `"`, `REVOKE pg_read_all_data FROM "` + settleAccount + `"`, migrations.Login{Role: "tollgate_settle", Name: settleAccount}, "pg_read_all_data"},
+		"by another role":  {`GRANT team TO "` + settleAccount + `"`, `REVOKE team FROM "` + settleAccount + `"`, migrations.Login{Role: "tollgate_settle", Name: settleAccount}, "as a member of tollgate_operator"},
 	} {
 		if _, err := super.Exec(t.Context(), test.before); err != nil {
 			t.Fatal(err)
