@@ -117,6 +117,17 @@ func TestAGoodCanaryIsKept(t *testing.T) {
 	}
 }
 
+// A nightly function that was busy within the hour and has nothing more to do is no worse
+// for it. That requests reach the canary was seen while it shared them.
+func TestWorkThatIsOverIsNotMissed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.LoadUntil("sweep", 600, r.clock.Now().Add(27*time.Minute)) // the last step begins after it
+	r.released()
+	r.must("canary")
+	r.is("N-1 0 stable, N-2 100 canary")
+}
+
 // While an API is away a command waits for it, and gives up in the end, with everything
 // where it was or on the way back.
 func TestAnAPIThatIsAway(t *testing.T) {

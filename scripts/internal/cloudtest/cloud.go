@@ -46,7 +46,7 @@ type Cloud struct {
 	jobs       map[string]*job
 	operations map[string]*operation
 	stuck      bool // what begins is never done
-	perMinute  map[string]int64
+	loads      map[string]load
 	behaviours map[string]Behaviour    // by revision
 	handlers   map[string]http.Handler // by revision
 	fails      func(call, resource string) error
@@ -59,7 +59,7 @@ type Cloud struct {
 func Start(now func() time.Time) (*Cloud, error) {
 	c := &Cloud{
 		now: now, services: map[string]*service{}, jobs: map[string]*job{}, operations: map[string]*operation{},
-		perMinute: map[string]int64{}, behaviours: map[string]Behaviour{}, tokens: map[string]token{},
+		loads: map[string]load{}, behaviours: map[string]Behaviour{}, tokens: map[string]token{},
 		handlers: map[string]http.Handler{},
 		fails:    func(string, string) error { return nil },
 	}

@@ -28,7 +28,19 @@ type Behaviour struct {
 func (c *Cloud) Load(service string, perMinute int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.perMinute[service] = perMinute
+	c.loads[service] = load{perMinute: perMinute}
+}
+
+// LoadUntil is Load of a service that has nothing to do from a time on.
+func (c *Cloud) LoadUntil(service string, perMinute int64, end time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.loads[service] = load{perMinute, end}
+}
+
+type load struct {
+	perMinute int64
+	until     time.Time // zero: for ever
 }
 
 // Behave says what a revision does with its requests.
@@ -104,7 +116,7 @@ func (c *Cloud) seriesOf(name string, from, to time.Time, counts bool) (all []*m
 		}
 		all = append(all, series)
 	}
-	got := s.requests(c.perMinute[name], from, to)
+	got := s.requests(c.loads[name], from, to)
 	for _, revision := range slices.Sorted(maps.Keys(got)) {
 		b := c.behaviours[revision]
 		n := int64(got[revision])
@@ -127,8 +139,11 @@ func (c *Cloud) seriesOf(name string, from, to time.Time, counts bool) (all []*m
 
 // requests shares a service's requests of a time among its revisions, by the traffic of
 // each minute. Before the service was made its first revision had them all.
-func (s *service) requests(perMinute int64, from, to time.Time) map[string]float64 {
+func (s *service) requests(l load, from, to time.Time) map[string]float64 {
 	got := map[string]float64{}
+	if !l.until.IsZero() && l.until.Before(to) {
+		to = l.until
+	}
 	for at := from; at.Before(to); at = at.Add(time.Minute) {
 		minutes := min(time.Minute, to.Sub(at)).Minutes()
 		shares := s.history[0].percent
@@ -138,7 +153,7 @@ func (s *service) requests(perMinute int64, from, to time.Time) map[string]float
 			}
 		}
 		for revision, percent := range shares {
-			got[revision] += float64(perMinute) * minutes * float64(percent) / 100
+			got[revision] += float64(l.perMinute) * minutes * float64(percent) / 100
 		}
 	}
 	return got
