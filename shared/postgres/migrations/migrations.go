@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -102,7 +103,17 @@ func list(ctx context.Context, c *pgx.ConnConfig, files fs.FS) ([]Migration, err
 	return all, err
 }
 
+// lockTimeout bounds how long a statement waits for a table. Whoever comes after it waits
+// behind it, so it is less than what a function's own statements wait
+// (lockTimeout of package postgres): a migration that gets no lock costs no payment. A file
+// that needs more says SET LOCAL lock_timeout.
+const lockTimeout = 3 * time.Second
+
 func with(c *pgx.ConnConfig, files fs.FS, do func(*goose.Provider) error) error {
+	c = c.Copy()
+	if c.RuntimeParams["lock_timeout"] == "" {
+		c.RuntimeParams["lock_timeout"] = strconv.FormatInt(lockTimeout.Milliseconds(), 10)
+	}
 	db := stdlib.OpenDB(*c)
 	defer func() { _ = db.Close() }()
 	provider, err := newProvider(db, files)

@@ -9,9 +9,11 @@ import (
 	"sync"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/tollgate/tollgate/shared/postgres"
 	"github.com/tollgate/tollgate/shared/postgres/migrations"
 	"github.com/tollgate/tollgate/shared/postgres/pgtest"
 )
@@ -94,6 +96,38 @@ func TestAFileThatFailsIsUndoneAndTheOnesBeforeItStay(t *testing.T) {
 }
 
 // Forward only, and in an order that a reader sees.
+// A migration that can't have a table at once gives up before those who wait behind it do,
+// and is done when it is given again.
+func TestAMigrationHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	url := pgtest.Empty(t)
+	files := fstest.MapFS{"0001_t.sql": {Data: []byte("-- +goose Up\nCREATE TABLE t ();\n")}}
+	if err := migrations.ApplyFiles(ctx, url, files); err != nil {
+		t.Fatal(err)
+	}
+	reader := connect(t, url)
+	tx, err := reader.Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(ctx, `SELECT FROM t`); err != nil {
+		t.Fatal(err)
+	}
+	files["0002_t.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\nALTER TABLE t ADD COLUMN x int;\n")}
+	patient, done := context.WithTimeout(ctx, 20*time.Second)
+	defer done()
+	if err := migrations.ApplyFiles(patient, url, files); !postgres.HasCode(err, "55P03") { // lock_not_available
+		t.Errorf("got %v, want the lock given up", err)
+	}
+	if err := tx.Rollback(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := migrations.ApplyFiles(ctx, url, files); err != nil {
+		t.Errorf("given again: %v", err)
+	}
+}
+
 func TestTheFilesAreNumberedWithoutGapsAndOnlyGoUp(t *testing.T) {
 	t.Parallel()
 	names, err := fs.Glob(migrations.Schema, "*.sql")
