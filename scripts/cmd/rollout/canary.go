@@ -134,8 +134,14 @@ func (s *session) watch(ctx context.Context, canaries []function, percent int32,
 		if err := s.unchanged(ctx, canaries, percent); err != nil {
 			return err
 		}
-		bad, err := s.compare(ctx, canaries, percent, window{from, to}, window{before.Add(-baseline), before}, over)
-		if err != nil && over {
+		var bad error
+		look := func(ctx context.Context) (err error) {
+			bad, err = s.compare(ctx, canaries, percent, window{from, to}, window{before.Add(-baseline), before}, over)
+			return err
+		}
+		if !over {
+			_ = look(ctx) // the next look sees as much
+		} else if err := s.persist(ctx, look); err != nil {
 			return fmt.Errorf("the canaries can't be judged: %w", err)
 		}
 		if bad != nil || over {

@@ -147,6 +147,25 @@ func TestAnAPIThatIsAway(t *testing.T) {
 		r.must("canary")
 		r.is("N-1 0 stable, N-2 100 canary")
 	})
+	t.Run("the metrics, for a moment at the end of a step", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t)
+		r.load(600)
+		r.released()
+		end := r.clock.Now().Add(settling + 10*time.Minute + lag)
+		var failed atomic.Bool
+		r.Fail(func(call, _ string) error {
+			if call == "ListTimeSeries" && !r.clock.Now().Before(end) && failed.CompareAndSwap(false, true) {
+				return status.Error(codes.Unavailable, "away")
+			}
+			return nil
+		})
+		r.must("canary")
+		r.is("N-1 0 stable, N-2 100 canary")
+		if !failed.Load() {
+			t.Error("they never failed")
+		}
+	})
 	t.Run("the metrics, from the second step on", func(t *testing.T) {
 		t.Parallel()
 		r := newRig(t)
