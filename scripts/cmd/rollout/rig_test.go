@@ -24,6 +24,8 @@ type testClock struct {
 	mu     sync.Mutex
 	now    time.Time
 	waited func(now time.Time)
+
+	calling sync.Mutex // several functions are waited for at once, and tests think of one
 }
 
 func (c *testClock) Now() time.Time {
@@ -38,6 +40,8 @@ func (c *testClock) Wait(ctx context.Context, d time.Duration) error {
 	now, waited := c.now, c.waited
 	c.mu.Unlock()
 	if waited != nil {
+		c.calling.Lock()
+		defer c.calling.Unlock()
 		waited(now)
 	}
 	return ctx.Err()
