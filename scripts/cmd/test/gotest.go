@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -26,8 +27,7 @@ type event struct {
 
 const heartbeat = 30 * time.Second
 
-func runTests(ctx context.Context, r *report, server string, args []string) {
-	command := testCommand(args)
+func runTests(ctx context.Context, r *report, server string, command []string) {
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Env = testEnvironment(server)
 	cmd.Stderr = os.Stderr
@@ -44,7 +44,11 @@ func runTests(ctx context.Context, r *report, server string, args []string) {
 		r.problem(fmt.Errorf("go test: %w", err))
 		return
 	}
-	r.line("go test: compiling and running, with the race detector")
+	detector := "without"
+	if slices.Contains(command, "-race") {
+		detector = "with"
+	}
+	r.line("go test: compiling and running, %s the race detector", detector)
 	ticker := time.NewTicker(heartbeat)
 	defer ticker.Stop()
 	for lines := events(stream); lines != nil; {
